@@ -1,0 +1,72 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Arrows between targets point one way only; `Tests/TidyTests` fails on an import that is not
+// declared here. See docs/architecture.md for what each layer owns.
+
+let strict: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .treatAllWarnings(as: .error),
+]
+
+func layer(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .testTarget(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+let package = Package(
+    name: "weir",
+    products: [
+        .executable(name: "weir", targets: ["weir"]),
+        .executable(name: "weir-origin", targets: ["weir-origin"]),
+    ],
+    targets: [
+        .target(name: "CWeir", cSettings: [.unsafeFlags(["-Wall", "-Wextra", "-Werror"])]),
+        .systemLibrary(name: "CYAML"),
+        .systemLibrary(name: "CCares"),
+        .systemLibrary(name: "CPCRE2"),
+
+        layer("WeirTime", []),
+        layer("WeirPolicy", ["WeirTime"]),
+        layer("WeirConfig", ["WeirTime", "WeirPolicy", "CYAML", "CPCRE2"]),
+        layer("WeirHTTP", ["CWeir"]),
+        layer("WeirNet", ["WeirTime", "CWeir", "CCares"]),
+        layer("WeirTelemetry", ["WeirTime", "CWeir"]),
+        layer("WeirAdmin", ["WeirTime", "WeirNet", "WeirHTTP", "WeirTelemetry"]),
+        layer(
+            "WeirProxy",
+            [
+                "WeirTime", "WeirNet", "WeirHTTP", "WeirPolicy", "WeirTelemetry", "CWeir",
+                "CPCRE2",
+            ]),
+        layer(
+            "WeirServer",
+            [
+                "WeirTime", "WeirNet", "WeirHTTP", "WeirPolicy", "WeirTelemetry", "WeirConfig",
+                "WeirProxy", "WeirAdmin", "CWeir",
+            ]),
+
+        .executableTarget(
+            name: "weir", dependencies: ["WeirServer", "WeirConfig", "WeirNet"],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "weir-origin", dependencies: ["WeirNet", "WeirHTTP", "WeirTime", "CWeir"],
+            swiftSettings: strict),
+
+        tests("WeirTimeTests", ["WeirTime"]),
+        tests("WeirPolicyTests", ["WeirPolicy", "WeirTime"]),
+        tests("WeirConfigTests", ["WeirConfig", "WeirPolicy", "WeirTime"]),
+        tests("WeirHTTPTests", ["WeirHTTP"]),
+        tests("WeirNetTests", ["WeirNet", "WeirTime", "CWeir"]),
+        tests("WeirTelemetryTests", ["WeirTelemetry", "WeirTime"]),
+        tests("WeirProxyTests", ["WeirProxy", "WeirNet", "WeirHTTP", "WeirPolicy", "WeirTime"]),
+        tests("WeirServerTests", ["WeirServer", "WeirConfig", "WeirProxy", "WeirTime"]),
+        tests("TidyTests", []),
+    ]
+)

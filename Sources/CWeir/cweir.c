@@ -1,0 +1,23 @@
+#define _GNU_SOURCE
+#include "cweir.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+
+int cweir_accept(int listener, void *address, uint32_t *length) {
+    return accept4(listener, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+long cweir_random(void *buffer, size_t length) { return getrandom(buffer, length, 0); }
+
+void cweir_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
+
+int cweir_errno(void) { return errno; }
+
+size_t cweir_heap_in_use(void) {
+    struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+}

@@ -1,0 +1,34 @@
+// What Swift's Glibc overlay does not show: calls behind _GNU_SOURCE, and macros.
+#ifndef CWEIR_H
+#define CWEIR_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/signalfd.h>
+
+#include "scan.h"
+
+int cweir_accept(int listener, void *address, uint32_t *length);
+long cweir_random(void *buffer, size_t length);
+void cweir_name_thread(const char *name);
+int cweir_errno(void);
+/// Bytes the heap has handed out and not got back (mallinfo2), for memory tests and metrics.
+size_t cweir_heap_in_use(void);
+
+// A counter has one writer and many readers, so a relaxed load and store are enough and cost
+// as much as a plain increment.
+static inline void cweir_counter_add(uint64_t *counter, uint64_t amount) {
+    __atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + amount,
+                     __ATOMIC_RELAXED);
+}
+static inline uint64_t cweir_counter_load(const uint64_t *counter) {
+    return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+static inline void cweir_counter_store(uint64_t *counter, uint64_t value) {
+    __atomic_store_n(counter, value, __ATOMIC_RELAXED);
+}
+
+#endif

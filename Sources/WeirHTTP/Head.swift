@@ -1,0 +1,201 @@
+// A head is its bytes and an index into them: no strings, no dictionaries.
+
+/// Where a stretch of bytes lies, counted from the start of the head.
+package struct Stretch: Equatable, Sendable {
+    package var start: UInt32
+    package var length: UInt32
+
+    package init(start: UInt32, length: UInt32) {
+        self.start = start
+        self.length = length
+    }
+
+    package static let empty = Stretch(start: 0, length: 0)
+    package var isEmpty: Bool { length == 0 }
+    package var end: UInt32 { start &+ length }
+}
+
+/// Field names that weir itself has to know.
+package enum KnownField: UInt8, Sendable {
+    case other
+    case host, connection, keepAlive, proxyConnection, te, trailer, transferEncoding, upgrade
+    case contentLength, contentType, expect, date, server, via
+    case forwarded, xForwardedFor, xForwardedProto, xForwardedHost, xRequestID
+    case userAgent, authorization, proxyAuthenticate, proxyAuthorization, cookie, setCookie
+    case location, accept, cacheControl, retryAfter
+}
+
+/// One field of a head.
+package struct Field: Sendable {
+    package var nameStart: UInt32
+    package var nameLength: UInt16
+    package var known: KnownField
+    /// Must not be forwarded: hop-by-hop by RFC 9110 section 7.6.1, named by `Connection`, or a
+    /// framing field that each side writes anew (`Content-Length`, `Transfer-Encoding`, `Host`,
+    /// `Expect` are NOT marked; who writes the head decides about them).
+    package var isHopByHop: Bool
+    package var valueStart: UInt32
+    package var valueLength: UInt32
+}
+
+/// Bounds on a head; one that exceeds them is refused, never cut.
+package struct HeadLimits: Equatable, Sendable {
+    /// Bytes of start line and fields together. 1 KiB...1 MiB.
+    package var maxBytes: Int
+    /// Number of fields. 1...1000.
+    package var maxFields: Int
+    /// Bytes of the request target.
+    package var maxTargetBytes: Int
+
+    package init(maxBytes: Int, maxFields: Int, maxTargetBytes: Int) {
+        self.maxBytes = maxBytes
+        self.maxFields = maxFields
+        self.maxTargetBytes = maxTargetBytes
+    }
+}
+
+/// The index of a head's fields; reused from head to head.
+package struct FieldIndex: ~Copyable {
+    package private(set) var count = 0
+    package let capacity: Int
+    private let fields: UnsafeMutablePointer<Field>
+
+    /// Room for `capacity` fields; there is no growth.
+    package init(capacity: Int) {
+        self.capacity = capacity
+        fields = .allocate(capacity: capacity)
+    }
+
+    deinit { fields.deallocate() }
+
+    package subscript(_ index: Int) -> Field {
+        @inline(__always) get {
+            precondition(index >= 0 && index < count)
+            return fields[index]
+        }
+        @inline(__always) set {
+            precondition(index >= 0 && index < count)
+            fields[index] = newValue
+        }
+    }
+
+    /// Adds a field; `false` when the index is full.
+    @inline(__always)
+    package mutating func append(_ field: Field) -> Bool {
+        guard count < capacity else { return false }
+        (fields + count).initialize(to: field)
+        count += 1
+        return true
+    }
+
+    package mutating func removeAll() { count = 0 }
+}
+
+/// How a body's end is found.
+package enum BodyFraming: Equatable, Sendable {
+    case none
+    /// Exactly this many bytes follow; more than zero.
+    case length(Int64)
+    case chunked
+    /// Until the connection closes (responses only).
+    case untilClose
+}
+
+/// Request methods that weir itself tells apart.
+package enum Method: UInt8, Sendable {
+    case get, head, post, put, delete, connect, options, trace, patch, other
+
+    /// A repeated request has no effect beyond the first's (RFC 9110 section 9.2.1).
+    package var isSafe: Bool {
+        switch self {
+        case .get, .head, .options, .trace: true
+        default: false
+        }
+    }
+}
+
+/// The four forms of a request target (RFC 9112 section 3.2).
+package enum TargetForm: UInt8, Sendable { case origin, absolute, authority, asterisk }
+
+/// A parsed request head. Offsets count from its first byte, so it stays valid when the bytes are
+/// copied.
+package struct RequestHead: ~Copyable {
+    /// Bytes from the start line to the empty line, both included.
+    package var length = 0
+    package var method = Method.other
+    package var methodName = Stretch.empty
+    package var target = Stretch.empty
+    package var targetForm = TargetForm.origin
+    /// The path within the target; empty when an absolute target has none (it means `/`).
+    package var path = Stretch.empty
+    /// What follows `?`; empty also when there is none.
+    package var query = Stretch.empty
+    /// From an absolute target, else from `Host`; as sent, with its port.
+    package var authority = Stretch.empty
+    /// The authority without its port and brackets kept for IPv6.
+    package var host = Stretch.empty
+    /// 0 or 1: HTTP/1.x.
+    package var minorVersion: UInt8 = 1
+    package var framing = BodyFraming.none
+    /// The client lets the connection be used again.
+    package var isPersistent = true
+    package var expectsContinue = false
+    /// `Connection: upgrade` with an `Upgrade` field.
+    package var wantsUpgrade = false
+    /// `TE: trailers` was among the fields.
+    package var acceptsTrailers = false
+    package var fields: FieldIndex
+
+    package init(maxFields: Int) { fields = FieldIndex(capacity: maxFields) }
+}
+
+/// A parsed response head.
+package struct ResponseHead: ~Copyable {
+    package var length = 0
+    package var status = 0
+    package var reason = Stretch.empty
+    package var minorVersion: UInt8 = 1
+    package var framing = BodyFraming.none
+    /// The endpoint lets the connection be used again.
+    package var isPersistent = true
+    /// What `Content-Length` said, also where no body follows (HEAD, 304); -1 when absent.
+    package var declaredLength: Int64 = -1
+    package var fields: FieldIndex
+
+    package init(maxFields: Int) { fields = FieldIndex(capacity: maxFields) }
+
+    /// 1xx but not 101: another head follows.
+    package var isInterim: Bool { status >= 100 && status < 200 && status != 101 }
+}
+
+/// What is wrong with a message, and the status that says so to a client.
+package enum Malformed: UInt8, CaseIterable, Error, Sendable {
+    case startLine, method, target, targetTooLong, version
+    case fieldName, fieldValue, lineEnding, whitespace, foldedLine
+    case tooManyFields, headTooLarge
+    case hostMissing, hostInvalid, hostRepeated
+    case contentLength, transferEncoding, lengthAndEncoding, unknownCoding
+    case connectionField, expectation, upgrade
+    case chunkSize, chunkEnd, trailer, trailerTooLarge
+    case status
+
+    /// The status to answer a malformed request with.
+    package var statusCode: Int {
+        switch self {
+        case .targetTooLong: 414
+        case .tooManyFields, .headTooLarge, .trailerTooLarge: 431
+        case .unknownCoding: 501
+        case .version: 505
+        case .expectation: 417
+        default: 400
+        }
+    }
+}
+
+/// How far a parser came.
+package enum ParseStep: Equatable, Sendable {
+    /// A whole head; its length is in the head.
+    case complete
+    case needsMore
+    case malformed(Malformed)
+}

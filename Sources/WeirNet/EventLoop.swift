@@ -1,0 +1,190 @@
+// One thread's loop: waits for descriptors and timers, and calls whom they concern.
+
+import CWeir
+import Glibc
+package import WeirTime
+
+/// Something that a timer of a loop may call. Subclassed, not a protocol: a call through a class
+/// costs half of one through an existential.
+package class TimerTarget {
+    package init() {}
+
+    /// The timer armed for this target has expired.
+    package func timerFired() {}
+}
+
+/// A descriptor watched by a loop. The loop keeps it alive from `add` until `remove`.
+package class EventSource: TimerTarget {
+    /// The descriptor; -1 once it is closed.
+    package final fileprivate(set) var fd: Int32
+    fileprivate final var isQueued = false
+
+    package init(fd: Int32) { self.fd = fd }
+
+    deinit { if fd >= 0 { _ = close(fd) } }
+
+    /// The descriptor has become ready. Edge-triggered: read or write until it would block.
+    package func ready(_ events: Events) {}
+
+    /// The turn that this source asked for with `EventLoop.defer` has come.
+    package func resume() {}
+}
+
+/// What an epoll event says.
+package struct Events: OptionSet, Sendable {
+    package let rawValue: UInt32
+    package init(rawValue: UInt32) { self.rawValue = rawValue }
+
+    package static let readable = Events(rawValue: EPOLLIN.rawValue)
+    package static let writable = Events(rawValue: EPOLLOUT.rawValue)
+    /// The peer has ended its sending side.
+    package static let peerEnded = Events(rawValue: EPOLLRDHUP.rawValue)
+    /// Both sides are closed, or the connection was reset.
+    package static let hungUp = Events(rawValue: EPOLLHUP.rawValue | EPOLLERR.rawValue)
+}
+
+/// An epoll loop with a timer wheel. Lives on one thread.
+package final class EventLoop {
+    private static let batch = 256
+
+    /// The time of this turn; constant within it.
+    package private(set) var now: Instant
+    /// The wall clock's offset to `now`, refreshed each turn that starts a new second.
+    package private(set) var wallClock: WallClock
+    package let timers: TimerWheel
+    /// Turns taken since the start.
+    package private(set) var turns: UInt64 = 0
+
+    private let epoll: Int32
+    private let events: UnsafeMutablePointer<epoll_event>
+    private var removed: [EventSource] = []
+    private var deferred: [EventSource] = []
+    private var resuming: [EventSource] = []
+    private var isStopped = false
+
+    package init() throws(SystemError) {
+        epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
+        guard epoll >= 0 else { throw .last("epoll_create1") }
+        events = .allocate(capacity: Self.batch)
+        now = MonotonicClock.now()
+        wallClock = WallClock(at: now)
+        timers = TimerWheel(now: now)
+        removed.reserveCapacity(256)
+        deferred.reserveCapacity(256)
+        resuming.reserveCapacity(256)
+    }
+
+    deinit {
+        _ = close(epoll)
+        events.deallocate()
+    }
+
+    /// Watches a source for everything, edge-triggered: it is armed once and never again.
+    package func add(_ source: EventSource) throws(SystemError) {
+        try control(
+            source,
+            EPOLLIN.rawValue | EPOLLOUT.rawValue | EPOLLRDHUP.rawValue | EPOLLET.rawValue)
+    }
+
+    /// Watches a source for reading, level-triggered: listeners, mailboxes, signals.
+    package func addForReading(_ source: EventSource) throws(SystemError) {
+        try control(source, EPOLLIN.rawValue)
+    }
+
+    private func control(_ source: EventSource, _ interest: UInt32) throws(SystemError) {
+        var event = epoll_event()
+        event.events = interest
+        event.data.ptr = Unmanaged.passUnretained(source).toOpaque()
+        guard epoll_ctl(epoll, EPOLL_CTL_ADD, source.fd, &event) == 0 else {
+            throw .last("epoll_ctl")
+        }
+        _ = Unmanaged.passRetained(source)
+    }
+
+    /// Closes a source's descriptor and forgets the source at the end of the turn: an event of
+    /// this turn's batch may still point at it.
+    package func remove(_ source: EventSource) {
+        guard source.fd >= 0 else { return }
+        _ = close(source.fd)
+        source.fd = -1
+        removed.append(source)
+    }
+
+    /// Stops watching a source and gives its descriptor, still open, to the caller.
+    package func release(_ source: EventSource) -> Int32 {
+        let fd = source.fd
+        guard fd >= 0 else { return -1 }
+        var event = epoll_event()
+        _ = epoll_ctl(epoll, EPOLL_CTL_DEL, fd, &event)
+        source.fd = -1
+        removed.append(source)
+        return fd
+    }
+
+    /// Calls `resume` on a source in the next turn, which then does not wait: how a connection with
+    /// more to do lets others have their turn first.
+    package func `defer`(_ source: EventSource) {
+        guard !source.isQueued else { return }
+        source.isQueued = true
+        deferred.append(source)
+    }
+
+    /// Makes `run` return at the end of this turn.
+    package func stop() { isStopped = true }
+
+    /// Takes turns until `stop`; `afterTurn` is called at the end of each.
+    package func run(afterTurn: () -> Void) {
+        isStopped = false
+        while !isStopped {
+            turn(maxWait: .max)
+            afterTurn()
+        }
+    }
+
+    /// One turn: waits at most `maxWait`, then serves what is ready and what has expired.
+    package func turn(maxWait: Interval) {
+        let count = Int(epoll_wait(epoll, events, Int32(Self.batch), pollTimeout(maxWait)))
+        now = MonotonicClock.now()
+        wallClock.refresh(at: now)
+        turns &+= 1
+        if count > 0 {
+            for index in 0..<count {
+                guard let pointer = events[index].data.ptr else { continue }
+                let source = Unmanaged<EventSource>.fromOpaque(pointer)
+                let bits = Events(rawValue: events[index].events)
+                source._withUnsafeGuaranteedRef { if $0.fd >= 0 { $0.ready(bits) } }
+            }
+        }
+        while let token = timers.popExpired(now: now) {
+            guard let pointer = UnsafeRawPointer(bitPattern: token) else { continue }
+            Unmanaged<TimerTarget>.fromOpaque(pointer).takeUnretainedValue().timerFired()
+        }
+        if !deferred.isEmpty {
+            swap(&deferred, &resuming)
+            for source in resuming {
+                source.isQueued = false
+                if source.fd >= 0 { source.resume() }
+            }
+            resuming.removeAll(keepingCapacity: true)
+        }
+        if !removed.isEmpty {
+            for source in removed { Unmanaged.passUnretained(source).release() }
+            removed.removeAll(keepingCapacity: true)
+        }
+    }
+
+    private func pollTimeout(_ maxWait: Interval) -> Int32 {
+        if !deferred.isEmpty { return 0 }
+        var wait = maxWait
+        if let wake = timers.nextWake() { wait = min(wait, wake - MonotonicClock.now()) }
+        if wait == .max { return -1 }
+        return Int32(clamping: max(0, wait.millisecondsRoundedUp))
+    }
+}
+
+extension TimerWheel {
+    /// Makes a timer that calls `target`, which must remove it before it dies.
+    package func add(_ target: TimerTarget) -> TimerID {
+        add(token: UInt(bitPattern: Unmanaged.passUnretained(target).toOpaque()))
+    }
+}
