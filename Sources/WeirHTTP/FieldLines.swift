@@ -86,7 +86,7 @@ extension LineCursor {
     private static func nameFault(_ byte: UInt8) -> Malformed {
         switch byte {
         case Byte.space, Byte.tab: .whitespace
-        case Byte.lineFeed, Byte.carriageReturn: .lineEnding
+        case Byte.lineFeed: .lineEnding
         default: .fieldName
         }
     }
