@@ -126,7 +126,7 @@ package struct Route: Equatable, Sendable {
     }
 
     /// All conditions must hold; one that is absent holds.
-    package struct Match: Equatable, Sendable {
+    package struct Match: Hashable, Sendable {
         /// Any of these; empty matches every host. Lower case, without port.
         package var hosts: [Host] = []
         package var path = Path.any
@@ -154,7 +154,7 @@ package struct Route: Equatable, Sendable {
     }
 
     /// A condition on a header or a query parameter.
-    package struct ValueMatch: Equatable, Sendable {
+    package struct ValueMatch: Hashable, Sendable {
         /// Lower case for headers.
         package var name: String
         package var test: Test
@@ -166,7 +166,7 @@ package struct Route: Equatable, Sendable {
             self.test = test
         }
 
-        package enum Test: Equatable, Sendable {
+        package enum Test: Hashable, Sendable {
             case present
             case exact(String)
             case prefix(String)
