@@ -113,6 +113,8 @@ package struct Route: Equatable, Sendable {
     package var action: Action
     /// From the end of the request to the end of the response's head; `nil` is no limit.
     package var timeout: Interval? = .seconds(15)
+    /// Without a byte in either direction, once the response has begun.
+    package var idleTimeout = Interval.seconds(300)
     /// Bytes of a request body that are gathered before an upstream connection is taken.
     package var requestBuffer = 16 << 10
     /// Replaces the matched prefix.

@@ -13,7 +13,7 @@ package final class Proxy {
     package let loop: EventLoop
     let context: StreamContext
     let counters: WorkerCounters
-    let log: LogRing?
+    let budget: ConnectionBudget
     var chance: Chance
     var date = HTTPDate()
     /// The index of the response head that is being read; used up before the next one is.
@@ -32,12 +32,12 @@ package final class Proxy {
     ///
     /// - Parameter whenIdle: called once a drain has left no connection.
     package init(
-        plan: Plan, loop: EventLoop, counters: WorkerCounters, log: LogRing?, seed: UInt64,
-        whenIdle: @escaping () -> Void
+        plan: Plan, loop: EventLoop, counters: WorkerCounters, budget: ConnectionBudget,
+        seed: UInt64, whenIdle: @escaping () -> Void
     ) throws(SystemError) {
         self.loop = loop
         self.counters = counters
-        self.log = log
+        self.budget = budget
         self.whenIdle = whenIdle
         context = StreamContext(loop: loop, pool: BufferPool(limit: plan.bufferMemory))
         chance = Chance(seed: seed)

@@ -17,25 +17,25 @@ package struct Plan: Sendable {
     package var clusters: [ClusterPlan]
     /// Counts requests that match no route.
     package var unrouted: RouteCounters
-    /// Downstream connections of this worker; beyond it new ones are refused.
-    package var maxConnections: Int
+    /// Where this worker's access log lines go; `nil` when there is no log.
+    package var log: LogRing?
     /// Bytes of this worker's buffers.
     package var bufferMemory: Int
-    /// The share of exchanges to log, in 2^32nds; 0 logs only refusals, `nil` nothing.
-    package var logSample: UInt64?
+    /// The share of exchanges to log, in 2^32nds; refusals are always logged.
+    package var logSample: UInt64
 
     package init(
         generation: UInt64, listeners: [ListenerPlan], table: RouteTable,
-        clusters: [ClusterPlan], unrouted: RouteCounters, maxConnections: Int, bufferMemory: Int,
-        logSample: UInt64?
+        clusters: [ClusterPlan], unrouted: RouteCounters, bufferMemory: Int, log: LogRing?,
+        logSample: UInt64
     ) {
         self.generation = generation
         self.listeners = listeners
         self.table = table
         self.clusters = clusters
         self.unrouted = unrouted
-        self.maxConnections = maxConnections
         self.bufferMemory = bufferMemory
+        self.log = log
         self.logSample = logSample
     }
 }

@@ -54,15 +54,14 @@ final class Acceptor: EventSource {
 
     private func take(_ socket: Int32, _ peer: SocketAddress) {
         proxy.counters.add(.connectionsAccepted)
-        guard proxy.downstreams.count < proxy.snapshot.plan.maxConnections else {
-            return refuse(socket, .ceiling)
-        }
+        guard proxy.budget.take() else { return refuse(socket, .ceiling) }
         Socket.setNoDelay(socket)
         let connection = H1Downstream(fd: socket, peer: peer, listener: listener, proxy: proxy)
         do {
             try proxy.loop.add(connection)
         } catch {
             // The connection closes its descriptor as it dies.
+            proxy.budget.give()
             proxy.counters.add(.acceptFailures)
             return
         }

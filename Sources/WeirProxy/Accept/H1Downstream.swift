@@ -329,6 +329,7 @@ final class H1Downstream: Connection {
         timer = .none
         countSent()
         proxy.counters.subtract(.connectionsActive)
+        proxy.budget.give()
         proxy.downstreams.remove(self)
         closeNow()
         exchange?.downstreamGone()

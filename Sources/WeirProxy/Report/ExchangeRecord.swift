@@ -78,8 +78,8 @@ enum ExchangeReport {
         counters.count(status: record.status, durationNanoseconds: duration)
         if let refusal = record.refusal { counters.countRefusal(Int(refusal.rawValue)) }
 
-        guard let log = exchange.proxy.log, let sample = snapshot.plan.logSample,
-            record.refusal != nil || exchange.proxy.chance.next() >> 32 < sample
+        guard let log = snapshot.plan.log,
+            record.refusal != nil || exchange.proxy.chance.next() >> 32 < snapshot.plan.logSample
         else { return }
         var line = AccessRecord()
         let message = exchange.message.bytes
