@@ -5,16 +5,17 @@ import Glibc
 package import WeirTime
 
 /// Something that a timer of a loop may call. Subclassed, not a protocol: a call through a class
-/// costs half of one through an existential.
-package class TimerTarget {
+/// costs half of one through an existential. Open, since `package` would confine subclasses to this
+/// module.
+open class TimerTarget {
     package init() {}
 
     /// The timer armed for this target has expired.
-    package func timerFired() {}
+    open func timerFired() {}
 }
 
 /// A descriptor watched by a loop. The loop keeps it alive from `add` until `remove`.
-package class EventSource: TimerTarget {
+open class EventSource: TimerTarget {
     /// The descriptor; -1 once it is closed.
     package final fileprivate(set) var fd: Int32
     fileprivate final var isQueued = false
@@ -25,23 +26,27 @@ package class EventSource: TimerTarget {
     deinit { if fd >= 0 { _ = close(fd) } }
 
     /// The descriptor has become ready. Edge-triggered: read or write until it would block.
-    package func ready(_ events: Events) {}
+    open func ready(_ events: Events) {}
 
     /// The turn that this source asked for with `EventLoop.defer` has come.
-    package func resume() {}
+    open func resume() {}
 }
 
 /// What an epoll event says.
-package struct Events: OptionSet, Sendable {
-    package let rawValue: UInt32
-    package init(rawValue: UInt32) { self.rawValue = rawValue }
+public struct Events: OptionSet, Sendable {
+    /// The bits of `epoll_event.events`.
+    public let rawValue: UInt32
+    /// Takes the bits as they are.
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
 
-    package static let readable = Events(rawValue: EPOLLIN.rawValue)
-    package static let writable = Events(rawValue: EPOLLOUT.rawValue)
+    /// There is something to read, or the end of the stream.
+    public static let readable = Events(rawValue: EPOLLIN.rawValue)
+    /// There is room to write.
+    public static let writable = Events(rawValue: EPOLLOUT.rawValue)
     /// The peer has ended its sending side.
-    package static let peerEnded = Events(rawValue: EPOLLRDHUP.rawValue)
+    public static let peerEnded = Events(rawValue: EPOLLRDHUP.rawValue)
     /// Both sides are closed, or the connection was reset.
-    package static let hungUp = Events(rawValue: EPOLLHUP.rawValue | EPOLLERR.rawValue)
+    public static let hungUp = Events(rawValue: EPOLLHUP.rawValue | EPOLLERR.rawValue)
 }
 
 /// An epoll loop with a timer wheel. Lives on one thread.
