@@ -17,9 +17,7 @@ enum Authority {
             guard let closed = endOfIPv6(base, start + 1, end) else { return nil }
             hostEnd = closed
         } else {
-            var at = start
-            while at < end, weir_byte_is(base[at], WEIR_HOST) { at &+= 1 }
-            hostEnd = at
+            hostEnd = weir_scan_host(base, start, end)
         }
         guard hostEnd > start else { return nil }
         if hostEnd < end {

@@ -38,7 +38,8 @@ struct LineCursor {
 }
 
 enum FieldStep {
-    case field(Field)
+    /// A field, and whether its name may have an underscore in it.
+    case field(Field, mayHaveUnderscore: Bool)
     case endOfSection
     case needsMore
 }
@@ -47,47 +48,47 @@ extension LineCursor {
     /// Reads one field line, or the empty line that ends the section.
     @inline(__always)
     mutating func nextField() throws(Malformed) -> FieldStep {
-        guard position < end else { return .needsMore }
-        let nameStart = position
-        let nameEnd = weir_scan_token(base, nameStart, end)
-        guard nameEnd > nameStart else { return try passSectionEnd() }
-        guard nameEnd &- nameStart <= FieldName.maxLength else { throw .fieldName }
-        guard nameEnd < end else { return .needsMore }
-        guard base[nameEnd] == Byte.colon else { throw Self.nameFault(base[nameEnd]) }
-
-        var valueStart = nameEnd &+ 1
-        while valueStart < end, Self.isBlank(base[valueStart]) { valueStart &+= 1 }
-        position = weir_scan_value(base, valueStart, end)
-        var valueEnd = position
-        guard try passLineEnd(else: .fieldValue) else { return .needsMore }
-        while valueEnd > valueStart, Self.isBlank(base[valueEnd &- 1]) { valueEnd &-= 1 }
-
-        let length = nameEnd &- nameStart
-        let known = FieldName.recognise(UnsafeRawPointer(base + nameStart), length: length)
+        let start = position
+        var line = weir_field_line()
+        guard weir_read_field_line(base, start, end, FieldName.maxLength, &line) else {
+            return try passOtherLine()
+        }
+        position = line.next
+        let length = line.name_end &- start
+        let known = FieldName.recognise(UnsafeRawPointer(base + start), length: length)
         return .field(
             Field(
-                nameStart: UInt32(truncatingIfNeeded: nameStart),
+                nameStart: UInt32(truncatingIfNeeded: start),
                 nameLength: UInt16(truncatingIfNeeded: length),
                 known: known, isHopByHop: known.isAlwaysHopByHop,
-                valueStart: UInt32(truncatingIfNeeded: valueStart),
-                valueLength: UInt32(truncatingIfNeeded: valueEnd &- valueStart)))
+                valueStart: UInt32(truncatingIfNeeded: line.value_start),
+                valueLength: UInt32(truncatingIfNeeded: line.value_end &- line.value_start)),
+            mayHaveUnderscore: line.may_have_underscore)
     }
 
-    /// The line does not begin with a name: it is empty, or wrong.
-    @inline(__always)
-    private mutating func passSectionEnd() throws(Malformed) -> FieldStep {
-        if Self.isBlank(base[position]) { throw .foldedLine }
-        return try passLineEnd(else: .fieldName) ? .endOfSection : .needsMore
+    /// Passes the empty line that ends the section, and says what is wrong with any other line
+    /// that is no field.
+    @inline(never)
+    private mutating func passOtherLine() throws(Malformed) -> FieldStep {
+        guard position < end else { return .needsMore }
+        let nameEnd = weir_scan_token(base, position, end)
+        if nameEnd == position {
+            if Self.isBlank(base[position]) { throw .foldedLine }
+            return try passLineEnd(else: .fieldName) ? .endOfSection : .needsMore
+        }
+        guard nameEnd - position <= FieldName.maxLength else { throw .fieldName }
+        guard nameEnd < end else { return .needsMore }
+        switch base[nameEnd] {
+        case Byte.colon: break
+        case Byte.space, Byte.tab: throw .whitespace
+        case Byte.lineFeed: throw .lineEnding
+        default: throw .fieldName
+        }
+        position = weir_scan_value(base, nameEnd + 1, end)
+        guard try passLineEnd(else: .fieldValue) else { return .needsMore }
+        throw .fieldName
     }
 
     @inline(__always)
     static func isBlank(_ byte: UInt8) -> Bool { byte == Byte.space || byte == Byte.tab }
-
-    private static func nameFault(_ byte: UInt8) -> Malformed {
-        switch byte {
-        case Byte.space, Byte.tab: .whitespace
-        case Byte.lineFeed: .lineEnding
-        default: .fieldName
-        }
-    }
 }

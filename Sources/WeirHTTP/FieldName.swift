@@ -52,23 +52,22 @@ package enum FieldName {
     /// Whether the name becomes a known one when `_` is read as `-`, as CGI and WSGI do:
     /// `X_Forwarded_For` would pass for the field that weir writes itself.
     @inline(never)
-    static func isUnderscoreAlias(_ name: UnsafeRawPointer, length: Int) -> Bool {
-        guard length >= 10, length <= 19 else { return false }
+    static func isUnderscoreAlias(_ name: UnsafeRawBufferPointer) -> Bool {
+        guard name.contains(UInt8(ascii: "_")), name.count <= 24 else { return false }
         var folded: (UInt64, UInt64, UInt64) = (0, 0, 0)
         return withUnsafeMutableBytes(of: &folded) { copy in
-            for index in 0..<length {
-                let byte = name.load(fromByteOffset: index, as: UInt8.self)
+            for (index, byte) in name.enumerated() {
                 copy[index] = byte == UInt8(ascii: "_") ? UInt8(ascii: "-") : byte
             }
             guard let start = copy.baseAddress else { return false }
-            return recognise(UnsafeRawPointer(start), length: length) != .other
+            return recognise(UnsafeRawPointer(start), length: name.count) != .other
         }
     }
 
     /// Compares as many bytes as the literal has, in overlapping words; the literal is constant,
     /// so that all that is left of this is loads and comparisons.
     @inline(__always)
-    private static func same(_ name: UnsafeRawPointer, _ literal: StaticString) -> Bool {
+    static func same(_ name: UnsafeRawPointer, _ literal: StaticString) -> Bool {
         let length = literal.utf8CodeUnitCount
         let wanted = UnsafeRawPointer(literal.utf8Start)
         if length >= 8 {

@@ -14,6 +14,16 @@ package enum FieldValue {
         return true
     }
 
+    /// The same for a value that has passed the parser, and so holds no controls: words of eight
+    /// bytes do, because folding by `| 0x20` makes letters and digits of nothing else.
+    @inline(__always)
+    static func isWord(_ bytes: UnsafeRawBufferPointer, _ lowercase: StaticString) -> Bool {
+        guard bytes.count == lowercase.utf8CodeUnitCount, let start = bytes.baseAddress else {
+            return false
+        }
+        return FieldName.same(start, lowercase)
+    }
+
     /// Whether two stretches are the same, letter case aside.
     package static func equals(
         _ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer

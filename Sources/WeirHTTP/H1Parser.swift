@@ -121,15 +121,18 @@ extension LineCursor {
         into fields: inout FieldIndex, notes: inout SectionNotes, limit: Int, isRequest: Bool
     ) throws(Malformed) -> Bool {
         fields.removeAll()
+        var lines = self
         while true {
-            switch try nextField() {
+            switch try lines.nextField() {
             case .needsMore: return false
             case .endOfSection:
                 if notes.namedFields > 0 { notes.markNamedFields(in: &fields, of: base) }
+                self = lines
                 return true
-            case .field(var field):
-                if field.known == .other, field.nameLength >= 10 {
-                    field.isHopByHop = isUnderscoreAlias(field)
+            case .field(var field, let mayHaveUnderscore):
+                // A name that some servers take for one that weir itself writes or reads.
+                if mayHaveUnderscore, field.known == .other {
+                    field.isHopByHop = FieldName.isUnderscoreAlias(base.bytes(of: field.name))
                 }
                 guard fields.count < limit, fields.append(field) else { throw .tooManyFields }
                 if field.known.isNoted {
@@ -137,15 +140,5 @@ extension LineCursor {
                 }
             }
         }
-    }
-
-    /// A name that some servers take for one that weir writes or reads itself is not forwarded.
-    @inline(__always)
-    private func isUnderscoreAlias(_ field: Field) -> Bool {
-        let start = Int(field.nameStart)
-        let end = start &+ Int(field.nameLength)
-        guard weir_find_byte(base, start, end, UInt8(ascii: "_")) < end else { return false }
-        return FieldName.isUnderscoreAlias(
-            UnsafeRawPointer(base + start), length: Int(field.nameLength))
     }
 }

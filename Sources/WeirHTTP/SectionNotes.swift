@@ -45,7 +45,7 @@ struct SectionNotes {
         case .upgrade: try takeUpgrade(value)
         case .expect:
             guard isRequest else { return }
-            guard !hasExpectation, FieldValue.equals(value, "100-continue") else {
+            guard !hasExpectation, FieldValue.isWord(value, "100-continue") else {
                 throw .expectation
             }
             hasExpectation = true
@@ -71,7 +71,7 @@ struct SectionNotes {
 
     /// Passes `chunked`. Other codings that end in one `chunked` are proper but not spoken here.
     private static func checkCoding(_ value: UnsafeRawBufferPointer) throws(Malformed) {
-        if FieldValue.equals(value, "chunked") { return }
+        if FieldValue.isWord(value, "chunked") { return }
         var elements = ListElements(value)
         var count = 0
         var chunked = 0
@@ -93,6 +93,15 @@ struct SectionNotes {
     private mutating func takeOptions(
         _ value: UnsafeRawBufferPointer, isRequest: Bool
     ) throws(Malformed) {
+        // Nearly every `Connection` is one of these two.
+        if FieldValue.isWord(value, "keep-alive") {
+            keepsAlive = true
+            return
+        }
+        if FieldValue.isWord(value, "close") {
+            closes = true
+            return
+        }
         var options = ListElements(value)
         while let option = options.next() {
             guard let known = Self.recognise(option) else { throw .connectionField }

@@ -65,7 +65,7 @@ struct TrailerSection {
         while lines.position < lines.end {
             let step: FieldStep
             do throws(Malformed) { step = try lines.nextField() } catch { throw .trailer }
-            guard case .field(let field) = step else { throw .trailer }
+            guard case .field(let field, _) = step else { throw .trailer }
             count += 1
             guard count <= maxFields else { throw .trailerTooLarge }
             let name = lines.base.bytes(of: field.name)
@@ -80,8 +80,7 @@ struct TrailerSection {
     /// Trailers that a recipient merges into the head could change framing, routing, identity or
     /// caching after weir has judged them (RFC 9110 section 6.5.1): those stay behind.
     private static func mayForward(_ name: UnsafeRawBufferPointer, known: KnownField) -> Bool {
-        guard known == .other, let start = name.baseAddress else { return false }
-        if FieldName.isUnderscoreAlias(start, length: name.count) { return false }
+        guard known == .other, !FieldName.isUnderscoreAlias(name) else { return false }
         for prefix in barredPrefixes where FieldValue.hasPrefix(name, prefix) { return false }
         for barred in barredNames where FieldValue.equals(name, barred) { return false }
         return true

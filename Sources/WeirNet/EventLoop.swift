@@ -5,7 +5,8 @@ import Glibc
 package import WeirTime
 
 /// Something that a timer of a loop may call. Subclassed, not a protocol: a call through a class
-/// costs half of one through an existential.
+/// costs half of one through an existential. Open, since `package` would confine subclasses to this
+/// module.
 open class TimerTarget {
     package init() {}
 
@@ -33,13 +34,12 @@ open class EventSource: TimerTarget {
 
 /// What an epoll event says.
 public struct Events: OptionSet, Sendable {
-    /// The kernel's bits.
+    /// The bits of `epoll_event.events`.
     public let rawValue: UInt32
-
-    /// Creates a set from the kernel's bits.
+    /// Takes the bits as they are.
     public init(rawValue: UInt32) { self.rawValue = rawValue }
 
-    /// There is something to read.
+    /// There is something to read, or the end of the stream.
     public static let readable = Events(rawValue: EPOLLIN.rawValue)
     /// There is room to write.
     public static let writable = Events(rawValue: EPOLLOUT.rawValue)

@@ -25,9 +25,10 @@ package enum ResolveFailure: Error, Equatable, Sendable, CustomStringConvertible
     /// The name exists, but has neither A nor AAAA records.
     case addressesMissing
     case nameInvalid
-    /// No server answered in time, or none could be reached.
+    /// No server answered in time.
     case timedOut
-    /// A server answered that it cannot or will not tell.
+    /// No server could be reached, or each answered that it cannot or will not tell; c-ares does
+    /// not say which.
     case serverFailed
     /// Another status of c-ares.
     case other(code: Int32)
@@ -37,8 +38,9 @@ package enum ResolveFailure: Error, Equatable, Sendable, CustomStringConvertible
         case ARES_ENOTFOUND, ARES_ENONAME: self = .nameMissing
         case ARES_ENODATA: self = .addressesMissing
         case ARES_EBADNAME: self = .nameInvalid
-        case ARES_ETIMEOUT, ARES_ECONNREFUSED: self = .timedOut
-        case ARES_ESERVFAIL, ARES_EREFUSED, ARES_EFORMERR, ARES_ENOTIMP: self = .serverFailed
+        case ARES_ETIMEOUT: self = .timedOut
+        case ARES_ECONNREFUSED, ARES_ESERVFAIL, ARES_EREFUSED, ARES_EFORMERR, ARES_ENOTIMP:
+            self = .serverFailed
         default: self = .other(code: status)
         }
     }
@@ -49,7 +51,7 @@ package enum ResolveFailure: Error, Equatable, Sendable, CustomStringConvertible
         case .addressesMissing: "the name has no addresses"
         case .nameInvalid: "the name is not a valid host name"
         case .timedOut: "no name server answered in time"
-        case .serverFailed: "the name server failed or refused"
+        case .serverFailed: "every name server failed, refused or was unreachable"
         case .other(let code): String(cString: ares_strerror(code))
         }
     }

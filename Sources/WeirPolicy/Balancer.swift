@@ -121,12 +121,18 @@ extension Balancer {
         _ chance: inout Chance, _ load: (Int) -> Int, _ excluding: (Int) -> Bool
     ) -> Int? {
         guard total > 0 else { return nil }
-        let first = draw(chance.below(total))
+        var first = draw(chance.below(total))
+        if excluding(first) {
+            guard let eligible = drawEligible(&chance, excluding) else { return nil }
+            first = eligible
+        }
         let rest = total - weights[first]
-        guard rest > 0 else { return excluding(first) ? nil : first }
-        let second = draw(chance.below(rest), skipping: first)
-        if excluding(first) || excluding(second) {
-            return pickAmongEligible(&chance, load, excluding)
+        guard rest > 0 else { return first }
+        var second = draw(chance.below(rest), skipping: first)
+        if excluding(second) {
+            let others = drawEligible(&chance) { $0 == first || excluding($0) }
+            guard let eligible = others else { return first }
+            second = eligible
         }
         return lessLoaded(first, second, &chance, load)
     }
@@ -166,17 +172,8 @@ extension Balancer {
         return secondLevel < firstLevel ? second : first
     }
 
-    /// The slow way, O(n): draws the two from those that are not excluded.
-    private func pickAmongEligible(
-        _ chance: inout Chance, _ load: (Int) -> Int, _ excluding: (Int) -> Bool
-    ) -> Int? {
-        guard let first = drawEligible(&chance, excluding) else { return nil }
-        guard let second = drawEligible(&chance, { $0 == first || excluding($0) }) else {
-            return first
-        }
-        return lessLoaded(first, second, &chance, load)
-    }
-
+    /// The slow way, O(n), when the fast draw hit an endpoint that is excluded.
+    ///
     /// Reservoir sampling: each eligible endpoint replaces the choice so far with the probability
     /// of its share, so one pass is enough and exclusion may change meanwhile.
     private func drawEligible(_ chance: inout Chance, _ excluding: (Int) -> Bool) -> Int? {

@@ -1,8 +1,8 @@
 // The listening sockets of all workers: bound before a configuration is adopted, kept across it.
 
 import Glibc
-package import WeirConfig
-package import WeirNet
+import WeirConfig
+import WeirNet
 
 /// Why a listener could not be opened.
 package struct ListenFailure: Error, CustomStringConvertible {

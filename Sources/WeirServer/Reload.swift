@@ -115,7 +115,7 @@ extension Server {
             try openAdmin(adopted)
         } catch {
             sockets.discard(pending)
-            return Self.refused(error.description)
+            return Self.refused("\(error)")
         }
         names?.prepare(NameDirectory.names(adopted))
         sockets.commit(pending, adopted.listeners)

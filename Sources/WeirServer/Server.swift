@@ -2,7 +2,7 @@
 
 import CWeir
 import Glibc
-package import WeirConfig
+import WeirConfig
 import WeirNet
 import WeirPolicy
 import WeirProxy
@@ -119,7 +119,7 @@ package final class Server {
             try openLog(configuration)
             try openAdmin(configuration)
         } catch {
-            throw .system(error.description)
+            throw .system("\(error)")
         }
     }
 

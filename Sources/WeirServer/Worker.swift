@@ -3,8 +3,8 @@
 import CWeir
 import Glibc
 import WeirNet
-package import WeirProxy
-package import WeirTelemetry
+import WeirProxy
+import WeirTelemetry
 import WeirTime
 
 /// What the control thread tells a worker.

@@ -50,44 +50,92 @@ static inline bool weir_byte_is(uint8_t byte, long kind) { return weir_byte_clas
 /// The first byte that a field value may not hold: a control other than HTAB.
 static inline size_t weir_scan_value(const uint8_t *_Nonnull bytes, size_t at, size_t end) {
 #if defined(__SSE2__)
-    const __m128i top = _mm_set1_epi8(0x1f), tab = _mm_set1_epi8('\t'), del = _mm_set1_epi8(0x7f);
-    for (; end - at >= 16; at += 16) {
+    const __m128i top = _mm_set1_epi8(0x1f), del = _mm_set1_epi8(0x7f);
+    while (end - at >= 16) {
         __m128i v = _mm_loadu_si128((const __m128i *)(bytes + at));
         __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(v, top), v);
-        __m128i bad = _mm_or_si128(_mm_andnot_si128(_mm_cmpeq_epi8(v, tab), low),
-                                   _mm_cmpeq_epi8(v, del));
-        unsigned mask = (unsigned)_mm_movemask_epi8(bad);
-        if (mask) return at + (size_t)__builtin_ctz(mask);
+        unsigned mask = (unsigned)_mm_movemask_epi8(_mm_or_si128(low, _mm_cmpeq_epi8(v, del)));
+        if (__builtin_expect(!mask, 1)) {
+            at += 16;
+            continue;
+        }
+        at += (size_t)__builtin_ctz(mask);
+        if (bytes[at] != '\t') return at;
+        at++;
     }
 #endif
-    while (at < end && !(weir_byte_class(bytes[at]) & WEIR_CONTROL)) at++;
+    while (at < end && !weir_byte_is(bytes[at], WEIR_CONTROL)) at++;
     return at;
 }
 
-/// The first byte that is no tchar. Letters, digits and "-" go 16 at a time, the others singly.
-static inline size_t weir_scan_token(const uint8_t *_Nonnull bytes, size_t at, size_t end) {
+/// The first byte that is not of a kind which has letters, digits, "-" and "." among others:
+/// those go 16 at a time, the others singly, and set `odd`.
+static inline size_t weir_scan_word(const uint8_t *_Nonnull bytes, size_t at, size_t end,
+                                    long kind, bool *_Nonnull odd) {
 #if defined(__SSE2__)
     const __m128i fold = _mm_set1_epi8(0x20), a = _mm_set1_epi8('a'), z = _mm_set1_epi8(25);
-    const __m128i zero = _mm_set1_epi8('0'), nine = _mm_set1_epi8(9), dash = _mm_set1_epi8('-');
+    const __m128i zero = _mm_set1_epi8('0'), nine = _mm_set1_epi8(9);
+    const __m128i dash = _mm_set1_epi8('-'), one = _mm_set1_epi8(1);
     while (end - at >= 16) {
         __m128i v = _mm_loadu_si128((const __m128i *)(bytes + at));
         __m128i letter = _mm_sub_epi8(_mm_or_si128(v, fold), a);
         __m128i digit = _mm_sub_epi8(v, zero);
+        __m128i mark = _mm_sub_epi8(v, dash);  // "-" and ".", neighbours
         __m128i good = _mm_or_si128(_mm_cmpeq_epi8(_mm_min_epu8(letter, z), letter),
                                     _mm_cmpeq_epi8(_mm_min_epu8(digit, nine), digit));
-        good = _mm_or_si128(good, _mm_cmpeq_epi8(v, dash));
+        good = _mm_or_si128(good, _mm_cmpeq_epi8(_mm_min_epu8(mark, one), mark));
         unsigned mask = (unsigned)_mm_movemask_epi8(good) ^ 0xffffu;
         if (!mask) {
             at += 16;
             continue;
         }
         at += (size_t)__builtin_ctz(mask);
-        if (!(weir_byte_class(bytes[at]) & WEIR_TOKEN)) return at;
+        if (!weir_byte_is(bytes[at], kind)) return at;
+        *odd = true;
         at++;
     }
 #endif
-    while (at < end && (weir_byte_class(bytes[at]) & WEIR_TOKEN)) at++;
+    for (; at < end && weir_byte_is(bytes[at], kind); at++) *odd |= bytes[at] == '_';
     return at;
+}
+
+/// The first byte that is no tchar.
+static inline size_t weir_scan_token(const uint8_t *_Nonnull bytes, size_t at, size_t end) {
+    bool odd = false;
+    return weir_scan_word(bytes, at, end, WEIR_TOKEN, &odd);
+}
+
+/// The first byte that no registered host name or IPv4 address may hold.
+static inline size_t weir_scan_host(const uint8_t *_Nonnull bytes, size_t at, size_t end) {
+    bool odd = false;
+    return weir_scan_word(bytes, at, end, WEIR_HOST, &odd);
+}
+
+/// Where the parts of a field line lie; the name begins where the line does.
+struct weir_field_line {
+    size_t name_end, value_start, value_end, next;
+    bool may_have_underscore;
+};
+
+static inline bool weir_is_blank(uint8_t byte) { return byte == ' ' || byte == '\t'; }
+
+/// Reads a field line that is complete and correct: name ":" OWS value OWS CRLF. Anything else,
+/// the empty line that ends a section included, is `false`, and the caller finds out why.
+static inline bool weir_read_field_line(const uint8_t *_Nonnull bytes, size_t at, size_t end,
+                                        size_t longest_name,
+                                        struct weir_field_line *_Nonnull line) {
+    line->may_have_underscore = false;
+    size_t stop = weir_scan_word(bytes, at, end, WEIR_TOKEN, &line->may_have_underscore);
+    if (stop == at || stop - at > longest_name || stop == end || bytes[stop] != ':') return false;
+    line->name_end = stop++;
+    while (stop < end && weir_is_blank(bytes[stop])) stop++;
+    line->value_start = stop;
+    stop = weir_scan_value(bytes, stop, end);
+    if (end - stop < 2 || bytes[stop] != '\r' || bytes[stop + 1] != '\n') return false;
+    line->next = stop + 2;
+    while (stop > line->value_start && weir_is_blank(bytes[stop - 1])) stop--;
+    line->value_end = stop;
+    return true;
 }
 
 /// The first byte that a request target may not hold.
