@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares weir with nginx, HAProxy and Envoy on this machine; docs/benchmarks.md says how and why so."""
+"""Compares weir with nginx, HAProxy and Envoy on this machine; docs/benchmarks.md says how."""
 
 import argparse
 import json
@@ -28,18 +28,30 @@ SCENARIOS = [*CPU_SCENARIOS, *OTHERS]
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, help="rounds a scenario (7)")
-    parser.add_argument("--requests", type=int, help="requests a 1 KB run; the others follow (20000)")
+    parser.add_argument(
+        "--requests", type=int, help="requests a 1 KB run; the others follow (20000)"
+    )
     parser.add_argument("--peers", default="nginx,haproxy,envoy", help="which to compare with")
     parser.add_argument("--scenarios", default=",".join(SCENARIOS), help=", ".join(SCENARIOS))
-    parser.add_argument("--quick", action="store_true", help="under a minute: shows that all works, no figures to quote")
-    parser.add_argument("--cpu", type=int, default=0, help="the CPU that everything is pinned to (0)")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="under a minute: shows that all works, no figures to quote",
+    )
+    parser.add_argument(
+        "--cpu", type=int, default=0, help="the CPU that everything is pinned to (0)"
+    )
     parser.add_argument("--write", metavar="PAGE", help="put the results into this page")
     options = parser.parse_args()
+    if options.write and options.quick:
+        parser.error("--quick makes no figures worth writing down")
     options.rounds = options.rounds or (2 if options.quick else 7)
     options.requests = options.requests or (2000 if options.quick else 20000)
     options.idle = 1000 if options.quick else measure.IDLE_CONNECTIONS
     options.scenarios = _chosen(parser, options.scenarios, SCENARIOS)
-    options.peers = _chosen(parser, options.peers, [name for name in stand.PROXIES if name != "weir"])
+    options.peers = _chosen(
+        parser, options.peers, [name for name in stand.PROXIES if name != "weir"]
+    )
     return options
 
 
@@ -82,18 +94,25 @@ class Bench:
         loads = dict.fromkeys(makers, load)
         rows = measure.cpu_series(self.upstream, makers, self.options.rounds, requests, loads)
         self.results[scenario] = rows
-        self.section(f"{title}: {self.options.rounds} rounds of {requests} requests", report.cpu(rows))
+        self.section(
+            f"{title}: {self.options.rounds} rounds of {requests} requests", report.cpu(rows)
+        )
 
     def idle(self):
         count, repeats = self.options.idle, 1 if self.options.quick else 3
-        values = {name: [measure.idle_bytes(self.maker(name), count) for _ in range(repeats)] for name in self.names}
+        values = {
+            name: [measure.idle_bytes(self.maker(name), count) for _ in range(repeats)]
+            for name in self.names
+        }
         self.results["idle"] = values
         self.section(f"Memory of {count:,} idle connections", report.single("bytes each", values))
 
     def instructions(self):
         requests = 500 if self.options.quick else 4000
         names = [name for name in self.names if name in measure.COUNTED]
-        values = {name: [measure.instructions(self.maker(name), self.folder, requests)] for name in names}
+        values = {
+            name: [measure.instructions(self.maker(name), self.folder, requests)] for name in names
+        }
         self.results["instructions"] = values
         self.section("User instructions, 1 KB keep-alive", report.single("Ir/req", values))
 
@@ -103,7 +122,10 @@ class Bench:
         made, freed = measure.allocations(self.maker("weir"), self.folder, self.options.requests)
         self.results["allocations"] = {"allocations": made, "frees": freed}
         rows = [["weir", f"{made:.4f}", f"{freed:.4f}"]]
-        self.section("Heap use, 1 KB keep-alive", report.table(["proxy", "allocations/req", "frees/req"], rows))
+        self.section(
+            "Heap use, 1 KB keep-alive",
+            report.table(["proxy", "allocations/req", "frees/req"], rows),
+        )
 
     def routes(self):
         if "weir" not in self.names:
@@ -119,14 +141,17 @@ class Bench:
 
     def _routes(self, by):
         tables = {count: measure.route_table(count, by) for count in (10, 10000)}
-        makers = {str(count): self.maker("weir", routes=table) for count, (table, _) in tables.items()}
+        makers = {
+            str(count): self.maker("weir", routes=table) for count, (table, _) in tables.items()
+        }
         loads = {str(count): load for count, (_, load) in tables.items()}
         requests = max(self.options.requests // 2, 128)
         rows = measure.cpu_series(self.upstream, makers, self.options.rounds, requests, loads)
         found = {"cpu_ratio": measure.paired_ratios(rows, "10000", "10")}
         if not self.options.quick:
             found["instructions"] = tuple(
-                measure.instructions(makers[count], self.folder, 20000, loads[count]) for count in ("10", "10000")
+                measure.instructions(makers[count], self.folder, 20000, loads[count])
+                for count in ("10", "10000")
             )
         return found
 
@@ -160,7 +185,9 @@ def main():
         bench.sections.insert(0, f"### Targets\n\n{summary}")
     if options.write:
         command = shlex.join(["Tests/Bench/bench.py", *sys.argv[1:]])
-        report.write(options.write, "\n\n".join([report.machine(versions, command), *bench.sections]))
+        report.write(
+            options.write, "\n\n".join([report.machine(versions, command), *bench.sections])
+        )
 
 
 if __name__ == "__main__":

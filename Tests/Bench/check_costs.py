@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Fails when a request costs weir more than thresholds.json allows: instructions, heap allocations, idle memory.
+"""Fails when weir costs more than thresholds.json allows: instructions, allocations, idle memory.
 
-None of the three depends on how busy the machine is, so they can be tests. Exit codes: 0 within the limits,
-1 beyond one of them, 2 could not be measured.
+None of the three depends on how busy the machine is, so they can be tests. Exit codes: 0 within
+the limits, 1 beyond one of them, 2 could not be measured.
 """
 
 import argparse
@@ -21,7 +21,9 @@ CHECKS = ["instructions", "allocations", "idle"]
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bin", help="weir's release binary (WEIR_BIN, else .build/release/weir)")
-    parser.add_argument("--only", choices=CHECKS, action="append", help="may be repeated; all without it")
+    parser.add_argument(
+        "--only", choices=CHECKS, action="append", help="may be repeated; all without it"
+    )
     options = parser.parse_args()
     if options.bin:
         os.environ["WEIR_BIN"] = os.path.abspath(options.bin)
@@ -42,7 +44,9 @@ def main():
         stand.build_tools()
         stand.write_files()
         with ExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="check-", dir=stand.WORK))
+            folder = stack.enter_context(
+                tempfile.TemporaryDirectory(prefix="check-", dir=stand.WORK)
+            )
             upstream = stack.enter_context(stand.Upstream(folder))
 
             def weir():
@@ -56,7 +60,12 @@ def main():
                     made, _ = measure.allocations(weir, folder, 20000)
                     judge("heap allocations a request", made, limits["allocations_per_request"], 4)
                 else:
-                    judge("bytes an idle connection", measure.idle_bytes(weir), limits["idle_bytes"], 0)
+                    judge(
+                        "bytes an idle connection",
+                        measure.idle_bytes(weir),
+                        limits["idle_bytes"],
+                        0,
+                    )
     except stand.Failure as failure:
         print(f"check_costs: {failure}", file=sys.stderr)
         sys.exit(2)

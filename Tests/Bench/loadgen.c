@@ -1,7 +1,9 @@
-// A fixed number of HTTP/1.1 requests from one thread, or a crowd of idle connections that are held open.
+// A fixed number of HTTP/1.1 requests from one thread, or a crowd of idle connections that are held
+// open.
 //
-// It exists because a comparison needs a generator that sends exactly N requests, costs the same for every proxy,
-// and says when an answer was wrong: each answer must be a 200 with the expected Content-Length and all its bytes.
+// It exists because a comparison needs a generator that sends exactly N requests, costs the same
+// for every proxy, and says when an answer was wrong: each answer must be a 200 with the expected
+// Content-Length and all its bytes.
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -35,8 +37,13 @@ static struct {
     long requests, bodyLength;
     int newConnections, hold;
     const char *host, *path;
-} options = {.connections = 64, .requests = 10000, .seconds = 300, .bodyLength = -1, .spread = 1,
-             .host = "bench.example.com", .path = "/1k"};
+} options = {.connections = 64,
+             .requests = 10000,
+             .seconds = 120,
+             .bodyLength = -1,
+             .spread = 1,
+             .host = "bench.example.com",
+             .path = "/1k"};
 
 static long started, finished, failures, reconnects;
 static uint64_t bodyBytes, startedAt, deadline;
@@ -59,7 +66,8 @@ static void die(const char *what) {
     exit(2);
 }
 
-// `%d` in host and path becomes 00000 ... spread-1, so that requests of all numbers are equally long.
+// `%d` in host and path becomes 00000 ... spread-1, so that requests of all numbers are equally
+// long.
 static void expand(char *to, size_t size, const char *pattern, int number) {
     size_t n = 0;
     for (const char *p = pattern; *p && n + 6 < size; p++) {
@@ -126,7 +134,8 @@ static void finish(Connection *c, const char *failure) {
 
 static void sendRequest(Connection *c) {
     int which = (int)(c->number % options.spread);
-    ssize_t n = send(c->fd, requests + (size_t)which * REQUEST_SIZE, (size_t)requestLengths[which], MSG_NOSIGNAL);
+    ssize_t n = send(c->fd, requests + (size_t)which * REQUEST_SIZE, (size_t)requestLengths[which],
+                     MSG_NOSIGNAL);
     if (n < 0 && (errno == EAGAIN || errno == ENOTCONN) && c->state == CONNECTING) {
         watch(c, EPOLL_CTL_MOD, EPOLLOUT);
         return;
@@ -151,9 +160,11 @@ static void begin(Connection *c) {
         if (c->fd < 0) die("socket");
         int one = 1;
         setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-        struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)options.port),
+        struct sockaddr_in to = {.sin_family = AF_INET,
+                                 .sin_port = htons((uint16_t)options.port),
                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-        if (connect(c->fd, (struct sockaddr *)&to, sizeof to) < 0 && errno != EINPROGRESS) die("connect");
+        if (connect(c->fd, (struct sockaddr *)&to, sizeof to) < 0 && errno != EINPROGRESS)
+            die("connect");
         c->state = CONNECTING;
         watch(c, EPOLL_CTL_ADD, EPOLLIN);
     }
@@ -167,7 +178,9 @@ static const char *readHead(Connection *c, const char *head, size_t length) {
     for (size_t i = 0; i + sizeof name < length; i++) {
         if (head[i] == '\n' && !strncasecmp(head + i, name, sizeof name - 1)) {
             c->bodyLeft = strtol(head + i + sizeof name - 1, NULL, 10);
-            return c->bodyLeft == options.bodyLength || options.bodyLength < 0 ? NULL : "wrong Content-Length";
+            return c->bodyLeft == options.bodyLength || options.bodyLength < 0
+                       ? NULL
+                       : "wrong Content-Length";
         }
     }
     return "no Content-Length";
@@ -266,8 +279,10 @@ static void report(uint64_t elapsed) {
     qsort(latencies, (size_t)latencyCount, sizeof *latencies, ascending);
     uint32_t p50 = latencyCount ? latencies[latencyCount / 2] : 0;
     uint32_t p99 = latencyCount ? latencies[latencyCount * 99 / 100] : 0;
-    printf("requests=%ld failures=%ld reconnects=%ld seconds=%.6f p50_us=%u p99_us=%u body_bytes=%llu\n", finished,
-           failures, reconnects, (double)elapsed / 1e9, p50, p99, (unsigned long long)bodyBytes);
+    printf("requests=%ld failures=%ld reconnects=%ld seconds=%.6f p50_us=%u p99_us=%u "
+           "body_bytes=%llu\n",
+           finished, failures, reconnects, (double)elapsed / 1e9, p50, p99,
+           (unsigned long long)bodyBytes);
     if (firstFailure) fprintf(stderr, "loadgen: first failure: %s\n", firstFailure);
     fflush(stdout);
 }
@@ -279,7 +294,9 @@ static void holdOpen(void) {
     int open = 0;
     for (int i = 0; i < options.connections; i++) {
         char byte;
-        if (connections[i].fd >= 0 && recv(connections[i].fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0) open++;
+        if (connections[i].fd >= 0 &&
+            recv(connections[i].fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0)
+            open++;
     }
     printf("open=%d\n", open);
 }
@@ -302,19 +319,21 @@ static void readOptions(int count, char **arguments) {
     }
     if (optind + 1 == count) options.port = atoi(arguments[optind]);
     if (options.hold) options.requests = options.connections;
-    if (options.port > 0 && options.connections > 0 && options.requests > 0 && options.spread > 0) return;
+    if (options.port > 0 && options.connections > 0 && options.requests > 0 && options.spread > 0)
+        return;
 usage:
-    fprintf(stderr,
-            "usage: loadgen [options] PORT   (on 127.0.0.1)\n"
-            "  -c N   connections (64)\n"
-            "  -n N   requests in all (10000)\n"
-            "  -p S   path; %%d becomes a number (/1k)\n"
-            "  -h S   Host; %%d becomes a number\n"
-            "  -s N   how many numbers to go through (1)\n"
-            "  -l N   expected body length\n"
-            "  -t N   give up after so many seconds (300)\n"
-            "  -x     a new connection for each request\n"
-            "  -i     one request on each connection, 64 at a time, then hold all until stdin ends\n");
+    fprintf(
+        stderr,
+        "usage: loadgen [options] PORT   (on 127.0.0.1)\n"
+        "  -c N   connections (64)\n"
+        "  -n N   requests in all (10000)\n"
+        "  -p S   path; %%d becomes a number (/1k)\n"
+        "  -h S   Host; %%d becomes a number\n"
+        "  -s N   how many numbers to go through (1)\n"
+        "  -l N   expected body length\n"
+        "  -t N   give up after so many seconds (120)\n"
+        "  -x     a new connection for each request\n"
+        "  -i     one request on each connection, 64 at a time, then hold all until stdin ends\n");
     exit(2);
 }
 
@@ -330,8 +349,9 @@ int main(int count, char **arguments) {
     deadline = startedAt + (uint64_t)options.seconds * 1000000000u;
 
     for (int i = 0; i < options.connections; i++) connections[i].fd = -1;
-    int atOnce = options.hold && options.connections > IN_FLIGHT_WHEN_HOLDING ? IN_FLIGHT_WHEN_HOLDING
-                                                                              : options.connections;
+    int atOnce = options.hold && options.connections > IN_FLIGHT_WHEN_HOLDING
+                     ? IN_FLIGHT_WHEN_HOLDING
+                     : options.connections;
     for (int i = 0; i < atOnce; i++) begin(&connections[i]);
 
     struct epoll_event events[256];

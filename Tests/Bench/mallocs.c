@@ -1,7 +1,8 @@
 // Counts heap calls of the process that preloads it, into a file that others may read at any time.
 //
-// The counters lie in a shared mapping of $MALLOCS_FILE (64-bit words: malloc, calloc, realloc, aligned,
-// free), so reading them disturbs nobody: no signal, no interrupted system call, no allocation.
+// The counters lie in a shared mapping of $MALLOCS_FILE (64-bit words: malloc, calloc, realloc,
+// aligned, free), so reading them disturbs nobody: no signal, no interrupted system call, no
+// allocation.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +13,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-// glibc's own names: looking the originals up with dlsym would allocate before there is an allocator.
+// glibc's own names: looking the originals up with dlsym would allocate before there is an
+// allocator.
 extern void *__libc_malloc(size_t);
 extern void *__libc_calloc(size_t, size_t);
 extern void *__libc_realloc(void *, size_t);
@@ -38,7 +40,9 @@ __attribute__((constructor)) static void map(void) {
     close(fd);
 }
 
-static void count(_Atomic uint64_t *counter) { atomic_fetch_add_explicit(counter, 1, memory_order_relaxed); }
+static void count(_Atomic uint64_t *counter) {
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
 
 void *malloc(size_t size) {
     count(&counts->malloc);

@@ -36,7 +36,16 @@ def ratio(triple):
 
 def cpu(rows):
     """One scenario of `measure.cpu_series`."""
-    head = ["proxy", "CPU us/req", "ctx/req", "req/s", "p50 us", "p99 us", "proxy / nginx", "weir / proxy"]
+    head = [
+        "proxy",
+        "CPU us/req",
+        "ctx/req",
+        "req/s",
+        "p50 us",
+        "p99 us",
+        "proxy / nginx",
+        "weir / proxy",
+    ]
     body = []
     for name in rows:
         m = {key: measure.median(rows[name], key) for key in rows[name][0]}
@@ -71,7 +80,14 @@ def targets(results, thresholds):
     body = []
 
     def add(what, limit, value, form="{:.2f}"):
-        body.append([what, "<= " + form.format(limit), form.format(value), "met" if value <= limit else "MISSED"])
+        body.append(
+            [
+                what,
+                "<= " + form.format(limit),
+                form.format(value),
+                "met" if value <= limit else "MISSED",
+            ]
+        )
 
     for scenario, peer, limit in TARGETS:
         measured = measure.paired_ratios(results.get(scenario, {}), "weir", peer)
@@ -89,13 +105,21 @@ def targets(results, thresholds):
     for by, found in results.get("routes", {}).items():
         add(f"CPU, 10,000 routes / 10, by {by}", 1.2, found["cpu_ratio"][0])
         if "instructions" in found:
-            add(f"instructions, 10,000 routes / 10, by {by}", 1.2, found["instructions"][1] / found["instructions"][0])
+            add(
+                f"instructions, 10,000 routes / 10, by {by}",
+                1.2,
+                found["instructions"][1] / found["instructions"][0],
+            )
     return table(["target", "limit", "measured", ""], body) if body else None
 
 
 def machine(versions, command):
     model = next(
-        (l.split(":")[1].strip() for l in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in l),
+        (
+            l.split(":")[1].strip()
+            for l in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in l
+        ),
         platform.machine(),
     )
     day = datetime.date.today().isoformat()
@@ -109,7 +133,7 @@ def machine(versions, command):
 
 
 def write(path, text):
-    """Replaces what stands between the two marks of a page; the rest of the page is written by hand."""
+    """Replaces what stands between the two marks of a page; the rest is written by hand."""
     page = Path(path).read_text()
     before, _, rest = page.partition(BEGIN)
     _, found, after = rest.partition(END)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Installs what the benchmarks compare weir with: nginx, HAProxy and valgrind from Debian, Envoy from PyPI.
+# Installs what the benchmarks need: nginx, HAProxy and valgrind from Debian, Envoy from PyPI.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -13,8 +13,9 @@ if ((${#missing[@]})); then
     sudo=()
     ((EUID == 0)) || sudo=(sudo)
     "${sudo[@]}" apt-get update -q
-    # policy-rc.d's part: the package must not start a server of its own on port 80.
-    DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 "${sudo[@]}" apt-get install -y -q "${missing[@]}"
+    # RUNLEVEL=1: the packages must not start servers of their own on port 80.
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
+        apt-get install -y -q "${missing[@]}"
 fi
 
 envoy=(.build/bench-venv/lib/python3*/site-packages/envoy/_bin/envoy)

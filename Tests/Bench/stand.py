@@ -1,9 +1,10 @@
-"""The stand: an upstream and the proxies before it, all on one CPU, on free ports, started and stopped by pid."""
+"""The stand: an upstream and the proxies before it, on one CPU and on free ports."""
 
 import ctypes
 import glob
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -17,18 +18,18 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 WORK = ROOT / ".build" / "bench"
 FILES = {"/1k": 1 << 10, "/100k": 100 << 10, "/10m": 10 << 20}
-ROUTE = "route-%d.example.com"
 
 
 class Failure(Exception):
-    """Something that makes a measurement impossible or wrong; its text is for the person at the terminal."""
+    """What makes a measurement impossible or wrong, in words for the person at the terminal."""
 
 
 def pin(cpu):
     """This process and all it starts: one CPU, SCHED_BATCH, as many descriptors as allowed.
 
-    On one CPU with SCHED_BATCH every proxy sees requests in batches. Otherwise a fast proxy goes to sleep after each
-    request while a slow one never does, and CPU per request says more about wake-ups than about work.
+    On one CPU with SCHED_BATCH every proxy sees requests in batches. Otherwise a fast proxy goes to
+    sleep after each request while a slow one never does, and CPU per request says more about
+    wake-ups than about work.
     """
     os.sched_setaffinity(0, {cpu})
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
@@ -65,10 +66,12 @@ def build_tools():
 
 
 def load(port, requests, path="/1k", connections=64, *more):
-    """Sends exactly `requests`; returns the generator's figures, or fails if any answer was wrong."""
+    """Sends exactly `requests` and returns the generator's figures; any wrong answer fails."""
     command = [WORK / "loadgen", "-n", requests, "-c", connections, "-p", path]
     command += ["-l", FILES["/" + path.rsplit("/", 1)[1]], *more, port]
-    run = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=400)
+    run = subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, timeout=150
+    )
     if run.returncode != 0:
         raise Failure(f"load on {path} failed: {run.stdout.strip()} {run.stderr.strip()}")
     return figures(run.stdout)
@@ -214,7 +217,7 @@ class Nginx(Process):
 
     @staticmethod
     def version():
-        return _first_line(["nginx", "-v"])
+        return _first_line(["nginx", "-v"]).split("/")[-1]
 
 
 class Upstream(Nginx):
@@ -244,7 +247,7 @@ class HAProxy(Process):
 
     @staticmethod
     def version():
-        return _first_line(["haproxy", "-v"])
+        return _first_line(["haproxy", "-v"]).split()[2]
 
 
 class Envoy(Process):
@@ -252,7 +255,9 @@ class Envoy(Process):
 
     @staticmethod
     def binary():
-        found = glob.glob(str(ROOT / ".build/bench-venv/lib/python3*/site-packages/envoy/_bin/envoy"))
+        found = glob.glob(
+            str(ROOT / ".build/bench-venv/lib/python3*/site-packages/envoy/_bin/envoy")
+        )
         return found[0] if found else None
 
     def command(self, config):
@@ -266,7 +271,7 @@ class Envoy(Process):
     @classmethod
     def version(cls):
         word = _first_line([cls.binary(), "--version"]).split("version:")[-1].split("/")
-        return f"envoy {word[1]}" if len(word) > 1 else word[0].strip()
+        return word[1] if len(word) > 1 else word[0].strip()
 
 
 class Weir(Process):
@@ -285,14 +290,16 @@ class Weir(Process):
         return [self.binary(), "run", config]
 
     def counter(self):
-        total = None
-        for line in self.get("/metrics").splitlines():
-            name = line.split("{")[0].split(" ")[0]
-            if name in ("weir_requests_total", "http_requests_total", "weir_http_requests_total"):
-                total = (total or 0) + int(float(line.rsplit(" ", 1)[1]))
-        if total is None:
-            raise Failure("weir's /metrics has no requests_total")
-        return total
+        samples = [line for line in self.get("/metrics").splitlines() if line[:1] not in ("#", "")]
+        for name in (
+            "weir_requests_total",
+            "http_requests_total",
+            "http_request_duration_seconds_count",
+        ):
+            found = [line.rsplit(" ", 1)[1] for line in samples if re.match(rf"{name}[{{ ]", line)]
+            if found:
+                return sum(int(float(value)) for value in found)
+        raise Failure("weir's /metrics counts no requests")
 
     def under(self, prefix):
         self.prefix = prefix
@@ -312,7 +319,9 @@ def available(name):
     """Why a proxy cannot be run here, or None."""
     if name == "weir":
         path = Weir.binary()
-        return None if os.access(path, os.X_OK) else f"{path} does not exist (WEIR_BIN names another)"
+        return (
+            None if os.access(path, os.X_OK) else f"{path} does not exist (WEIR_BIN names another)"
+        )
     if name == "envoy":
         return None if Envoy.binary() else "not in .build/bench-venv; run `make bench-setup`"
     return None if shutil.which(name) else "not installed; run `make bench-setup`"
