@@ -5,6 +5,7 @@ import argparse
 import json
 import shlex
 import signal
+import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -177,7 +178,7 @@ def main():
             bench = Bench(options, folder, upstream)
             bench.run()
             versions = {name: stand.PROXIES[name].version() for name in bench.names}
-    except stand.Failure as failure:
+    except (stand.Failure, OSError, subprocess.SubprocessError) as failure:
         sys.exit(f"bench: {failure}")
     summary = report.targets(bench.results, thresholds)
     if summary:

@@ -8,6 +8,7 @@ the limits, 1 beyond one of them, 2 could not be measured.
 import argparse
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -66,7 +67,7 @@ def main():
                         limits["idle_bytes"],
                         0,
                     )
-    except stand.Failure as failure:
+    except (stand.Failure, OSError, subprocess.SubprocessError) as failure:
         print(f"check_costs: {failure}", file=sys.stderr)
         sys.exit(2)
     sys.exit(1 if exceeded else 0)

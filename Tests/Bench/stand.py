@@ -194,8 +194,12 @@ class Process:
         return total
 
     def get(self, path):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.control}{path}", timeout=10) as answer:
-            return answer.read().decode()
+        url = f"http://127.0.0.1:{self.control}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return answer.read().decode()
+        except OSError as error:
+            raise Failure(f"{self.name} does not answer {url}: {error}") from error
 
 
 class Nginx(Process):
