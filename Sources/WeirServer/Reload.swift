@@ -1,6 +1,7 @@
 // A reload is a transaction with an answer: all of it, or nothing and the reason.
 
 import Glibc
+import WeirAdmin
 import WeirConfig
 import WeirNet
 import WeirTelemetry
@@ -70,6 +71,7 @@ extension Server {
         result.trigger = trigger
         result.at = loop.wallClock.unixNanoseconds(loop.now) / 1_000_000_000
         lastReload = result
+        if result.isSuccess { reloadsSucceeded += 1 } else { reloadsRefused += 1 }
         if result.isSuccess {
             ProcessLog.info(
                 "reloaded",
@@ -110,15 +112,24 @@ extension Server {
         } catch {
             return Self.refused("\(error)")
         }
+        let binding: AdminBinding?
         do {
-            try openLog(adopted)
-            try openAdmin(adopted)
+            binding = try prepareAdmin(adopted)
         } catch {
             sockets.discard(pending)
             return Self.refused("\(error)")
         }
+        do {
+            try openLog(adopted)
+        } catch {
+            sockets.discard(pending)
+            if let binding, binding.server !== admin?.server { binding.server.stop() }
+            return Self.refused("the access log cannot be written: \(error)")
+        }
         names?.prepare(NameDirectory.names(adopted))
         sockets.commit(pending, adopted.listeners)
+        if let admin, binding?.server !== admin.server { admin.server.stop() }
+        admin = binding
         adopt(adopted)
         return ReloadResult(
             isSuccess: true, trigger: "", lines: changes + candidate.warnings, at: 0)

@@ -2,6 +2,7 @@
 
 import CWeir
 import Glibc
+import WeirAdmin
 import WeirConfig
 import WeirNet
 import WeirPolicy
@@ -36,12 +37,16 @@ package final class Server {
     private(set) var names: NameDirectory?
     private(set) var workers: [Worker] = []
     private(set) var logWriter: LogWriter?
-    var admin: AdminListener?
+    var admin: AdminBinding?
 
     /// The configuration in use.
     private(set) var configuration: Configuration
     private(set) var generation: UInt64 = 1
     var lastReload: ReloadResult
+    var reloadsSucceeded: UInt64 = 0
+    var reloadsRefused: UInt64 = 0
+    /// When the configuration in use came into use, in Unix nanoseconds.
+    private(set) var adoptedAt: Int64
     let startedAt: Instant
 
     private let reports: Mailbox<WorkerReport>
@@ -72,12 +77,20 @@ package final class Server {
             throw .system("weir cannot start: \(error)")
         }
         startedAt = loop.now
+        adoptedAt = loop.wallClock.unixNanoseconds(loop.now)
+        lastReload.at = adoptedAt / 1_000_000_000
     }
 
     /// Serves until a signal ends it.
     package func run() throws(StartFailure) {
         try boot()
         isReady = true
+        // The file may have changed between its reading and the start of its watch.
+        if case .accepted(let candidate) = Candidate.read(file),
+            candidate.configuration != configuration
+        {
+            reload(trigger: "file change")
+        }
         loop.run(afterTurn: {})
         shutDown()
     }
@@ -117,9 +130,16 @@ package final class Server {
         }
         do {
             try openLog(configuration)
-            try openAdmin(configuration)
+        } catch {
+            throw .system("the access log cannot be written: \(error)")
+        }
+        do {
+            admin = try prepareAdmin(configuration)
         } catch {
             throw .system("\(error)")
+        }
+        if let admin, let address = admin.server.localAddress {
+            ProcessLog.info("listening", ["listener": "admin", "address": "\(address)"])
         }
     }
 
@@ -160,6 +180,7 @@ package final class Server {
     func adopt(_ adopted: Configuration) {
         configuration = adopted
         generation += 1
+        adoptedAt = loop.wallClock.unixNanoseconds(loop.now)
         budget.setLimit(
             Descriptors.connections(adopted, descriptors: Descriptors.limit()))
         names?.watch(NameDirectory.names(adopted))
@@ -176,6 +197,11 @@ package final class Server {
         }
         endpoints.keepOnly(
             configuration.clusters.map { ($0.name, compiler.addresses($0).map(\.address)) })
+    }
+
+    /// The endpoints of a cluster as they are known now, with their weights.
+    func addresses(_ cluster: WeirConfig.Cluster) -> [(address: SocketAddress, weight: Int)] {
+        compiler()?.addresses(cluster) ?? []
     }
 
     /// Opens the access log, or moves it; where there is none any more, it is left alone.
@@ -235,7 +261,7 @@ package final class Server {
     private func shutDown() {
         for worker in workers { _ = worker.tell(.stop) }
         for worker in workers { worker.join() }
-        admin?.stop()
+        admin?.server.stop()
         names?.stop()
         logWriter?.stop()
         ProcessLog.info("stopped")

@@ -1,4 +1,0 @@
-struct AdminListener { func stop() {} }
-extension Server { func openAdmin(_ c: Configuration) throws(SystemError) {} }
-import WeirConfig
-import WeirNet
