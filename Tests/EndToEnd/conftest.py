@@ -5,7 +5,12 @@ import shutil
 
 import pytest
 
-from harness import RawUpstream, Weir, cluster, configuration
+from harness import RawUpstream, Weir, cluster, configuration, patience
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item.add_marker(pytest.mark.timeout(patience(60)))
 
 
 def instances(keep):

@@ -91,8 +91,7 @@ def test_refused_config(tmp_path, verb, name):
 
 def test_every_fault_is_reported_at_once(tmp_path):
     file = tmp_path / "bad.yaml"
-    file.write_text("version: 2\nlisteners:\n  - { name: edge, address: nowhere }\nroutes:\n  - { name: r, cluster: gone, timeout: 5 parsecs }\n"
-                    "clusters: []\n")
+    file.write_text("version: 2\nlisteners:\n  - { name: edge, address: nowhere }\nroutes:\n  - { name: r, cluster: gone, timeout: 5 parsecs }\n")
     done = weir("check", file)
     text = done.stdout + done.stderr
     assert done.returncode == 1

@@ -14,7 +14,7 @@ from harness import (Client, cluster, configuration, forward, get, listener, ok,
 
 def answers(text, **options):
     """A configuration whose only route answers `text` itself."""
-    return configuration([], [{"name": "direct", "match": {"path_prefix": "/"}, "respond": {"status": 200, "body": text}}],
+    return configuration([], [{"name": "direct", "match": {"path_prefix": "/"}, "direct_response": {"status": 200, "body": text}}],
                          **options)
 
 
@@ -102,7 +102,7 @@ def test_broken_edit_keeps_the_old(weir, name):
 def test_all_faults_are_reported_with_their_places(weir):
     running = weir(answers("old"))
     running.write("version: 1\nlisteners:\n  - { name: a, address: 127.0.0.1:0 }\n"
-                  "routes:\n  - { name: r, clustr: x }\n  - { name: s, cluster: nowhere }\nclusters: []\n")
+                  "routes:\n  - { name: r, clustr: x }\n  - { name: s, cluster: nowhere }\n")
     status, text = running.ask("POST", "/reload")
     assert status == 400
     assert ":5:" in text and ":6:" in text, text

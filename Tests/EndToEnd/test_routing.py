@@ -37,8 +37,8 @@ def table(module_weir, module_upstream):
         {"name": "moved", "match": {"path_prefix": "/moved"}, "redirect": {"status": 308, "prefix_rewrite": "/here"}},
         {"name": "secure", "match": {"path": "/secure"}, "redirect": {"scheme": "https", "host": "safe.test", "port": 8443}},
         {"name": "gone", "match": {"path": "/strip-query"}, "redirect": {"status": 302, "path": "/to", "strip_query": True}},
-        {"name": "direct", "match": {"path": "/direct"}, "respond": {"status": 418, "body": "teapot\n"}},
-        {"name": "json", "match": {"path": "/json"}, "respond": {"status": 200, "body": "{}", "content_type": "application/json"}},
+        {"name": "direct", "match": {"path": "/direct"}, "direct_response": {"status": 418, "body": "teapot\n"}},
+        {"name": "json", "match": {"path": "/json"}, "direct_response": {"status": 200, "body": "{}", "content_type": "application/json"}},
     ]
     clusters = [cluster(name, module_upstream(named(name))) for name in names]
     return module_weir(configuration(clusters, routes))
