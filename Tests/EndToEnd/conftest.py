@@ -84,9 +84,15 @@ def module_upstream():
 @pytest.fixture
 def pair(weir, upstream):
     """One upstream behind one weir with one worker: the plainest setting."""
+
     def start(answer=None, runtime=None, listeners=None, routes=None, handle=None, **options):
         behind = upstream(answer, handle=handle)
-        settings = configuration([cluster("main", behind, **options)], listeners=listeners,
-                                 routes=routes, runtime={"workers": 1} | (runtime or {}))
+        settings = configuration(
+            [cluster("main", behind, **options)],
+            listeners=listeners,
+            routes=routes,
+            runtime={"workers": 1} | (runtime or {}),
+        )
         return weir(settings), behind
+
     return start

@@ -30,10 +30,15 @@ def test_metrics_count_every_request_once(counted):
 
     def requests():
         samples = running.metrics()
-        return {next(value for key, value in labels if key == "code"): count
-                for (name, labels), count in samples.items()
-                if name.endswith("requests_total") and ("route", "main") in labels and count}
-    found = until(lambda: (counts := requests()) and sum(counts.values()) >= 28 and counts, "28 requests are counted")
+        return {
+            next(value for key, value in labels if key == "code"): count
+            for (name, labels), count in samples.items()
+            if name.endswith("requests_total") and ("route", "main") in labels and count
+        }
+
+    found = until(
+        lambda: (counts := requests()) and sum(counts.values()) >= 28 and counts, "28 requests are counted"
+    )
     assert found == {"2xx": 20, "4xx": 5, "5xx": 3}
 
 
@@ -47,6 +52,7 @@ def test_duration_histogram_is_sound(counted):
         found = {key: value for key, value in running.metrics().items() if key[0].startswith(name)}
         total = sum(value for key, value in found.items() if key[0] == f"{name}_count")
         return found if total >= 50 else None
+
     found = until(samples, "50 requests are in the histogram")
     groups = {}
     for (metric, labels), value in found.items():
@@ -76,8 +82,14 @@ def test_metrics_have_help_and_type_once_a_name(counted):
             types[name] = kind
         elif line and not line.startswith("#"):
             name = line.split("{")[0].split(" ")[0]
-            base = next((name.removesuffix(end) for end in ("_bucket", "_sum", "_count")
-                         if types.get(name.removesuffix(end)) == "histogram"), name)
+            base = next(
+                (
+                    name.removesuffix(end)
+                    for end in ("_bucket", "_sum", "_count")
+                    if types.get(name.removesuffix(end)) == "histogram"
+                ),
+                name,
+            )
             assert base in types, f"no TYPE for {name}"
             if types[base] == "counter":
                 assert base.endswith("_total"), base
@@ -96,7 +108,12 @@ def test_in_flight_and_connections_return_to_zero(pair):
     running, behind = pair(answer)
 
     def gauge(part):
-        return sum(value for (name, _), value in running.metrics().items() if part in name and not name.endswith("_total"))
+        return sum(
+            value
+            for (name, _), value in running.metrics().items()
+            if part in name and not name.endswith("_total")
+        )
+
     clients = [Client(running.edge) for _ in range(7)]
     for client in clients:
         client.request()
@@ -112,8 +129,12 @@ def test_in_flight_and_connections_return_to_zero(pair):
 def test_refusals_are_counted_by_reason(weir):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        running = weir(configuration([cluster("main", f"127.0.0.1:{closed.getsockname()[1]}")],
-                                     [forward(match={"path_prefix": "/up"})]))
+        running = weir(
+            configuration(
+                [cluster("main", f"127.0.0.1:{closed.getsockname()[1]}")],
+                [forward(match={"path_prefix": "/up"})],
+            )
+        )
         for _ in range(3):
             assert running.get("/up").status == 502
         assert running.get("/elsewhere").status == 404
@@ -126,8 +147,11 @@ def test_refusals_are_counted_by_reason(weir):
                 if reason and value and ("refus" in name or "failure" in name):
                     found[reason] = max(found.get(reason, 0), value)
             return found
-        until(lambda: counts().items() >= {"upstream_connect": 3, "route_missing": 1, "bad_request": 1}.items(),
-              "the reasons are counted")
+
+        until(
+            lambda: counts().items() >= {"upstream_connect": 3, "route_missing": 1, "bad_request": 1}.items(),
+            "the reasons are counted",
+        )
 
 
 def test_process_metrics_are_there(counted):
@@ -143,9 +167,12 @@ def test_reload_metrics(counted):
 
     def value(part):
         return next(v for (name, _), v in running.metrics().items() if part in name)
+
     before = running.generation
     assert value("generation") == before
-    running.reload(configuration([cluster("main", behind)], [forward(name="other", match={"path_prefix": "/"})]))
+    running.reload(
+        configuration([cluster("main", behind)], [forward(name="other", match={"path_prefix": "/"})])
+    )
     assert running.generation > before
     until(lambda: value("generation") == running.generation, "the metric follows")
 
@@ -182,7 +209,13 @@ def test_admin_answers_are_typed(counted):
 
 def test_admin_survives_bad_requests(counted):
     running, _ = counted
-    for garbage in (b"\0\1\2\3\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/9.9\r\nHost: a\r\n\r\n", b""):
+    for garbage in (
+        b"\0\1\2\3\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
+        b"",
+    ):
         with socket.socket(socket.AF_UNIX) as raw:
             raw.settimeout(patience(15))
             raw.connect(running.admin)

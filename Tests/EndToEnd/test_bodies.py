@@ -16,8 +16,10 @@ def blob(size, seed=1):
 
 
 def chunks(data, size):
-    made = b"".join(b"%x\r\n%s\r\n" % (len(data[at:at + size]), data[at:at + size])
-                    for at in range(0, len(data), size))
+    made = b"".join(
+        b"%x\r\n%s\r\n" % (len(data[at : at + size]), data[at : at + size])
+        for at in range(0, len(data), size)
+    )
     return made + b"0\r\n\r\n"
 
 
@@ -45,7 +47,9 @@ def test_chunked_request_body(pair, size, piece):
     body = blob(size)
     with running.client() as client:
         for _ in range(2):
-            client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(body, piece))
+            client.send(
+                b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks(body, piece)
+            )
             assert client.read().status == 200
     assert [request.body for request in behind.requests] == [body, body]
 
@@ -77,7 +81,9 @@ def test_chunked_response_body(pair, piece):
 
 def test_body_until_close_becomes_chunked(pair):
     body = blob(100_000)
-    running, _ = pair(handle=lambda connection: (connection.read(), connection.send(b"HTTP/1.1 200 OK\r\n\r\n" + body)))
+    running, _ = pair(
+        handle=lambda connection: (connection.read(), connection.send(b"HTTP/1.1 200 OK\r\n\r\n" + body))
+    )
     with running.client() as client:
         client.request()
         response = client.read()
@@ -100,8 +106,10 @@ def test_chunked_answer_to_a_1_0_client_ends_with_the_connection(pair):
 
 
 def test_response_trailers_are_passed_on(pair):
-    data = (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
-            b"5\r\nhello\r\n0\r\nX-Sum: 42\r\n\r\n")
+    data = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
+        b"5\r\nhello\r\n0\r\nX-Sum: 42\r\n\r\n"
+    )
     running, behind = pair(lambda request: data)
     with running.client() as client:
         client.request(headers=["TE: trailers", "Connection: TE"])
@@ -113,8 +121,10 @@ def test_response_trailers_are_passed_on(pair):
 def test_request_trailers_are_passed_on(pair):
     running, behind = pair()
     with running.client() as client:
-        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
-                    b"5\r\nhello\r\n0\r\nX-Sum: 42\r\n\r\n")
+        client.send(
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n"
+            b"5\r\nhello\r\n0\r\nX-Sum: 42\r\n\r\n"
+        )
         assert client.read().status == 200
     assert behind.requests[0].body == b"hello"
     assert behind.requests[0].trailers == [("x-sum", "42")]
@@ -122,7 +132,7 @@ def test_request_trailers_are_passed_on(pair):
 
 @pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
 def test_answers_without_body_keep_the_connection(pair, status):
-    running, behind = pair(lambda request: f"HTTP/1.1 {status}\r\nETag: \"a\"\r\n\r\n".encode())
+    running, behind = pair(lambda request: f'HTTP/1.1 {status}\r\nETag: "a"\r\n\r\n'.encode())
     with running.client() as client:
         for _ in range(3):
             client.request()
@@ -229,15 +239,21 @@ def test_upstream_that_ignores_the_expectation_but_reads(pair):
     running, behind = pair()
     with running.client() as client:
         client.send(expecting())
-        behind.wait(lambda: behind.connections and b"\r\n\r\n" in behind.connections[0].record, "the head came")
+        behind.wait(
+            lambda: behind.connections and b"\r\n\r\n" in behind.connections[0].record, "the head came"
+        )
         client.send(b"hello")
         assert client.read().status == 200
     assert behind.requests[0].body == b"hello"
 
 
 def test_upstream_that_dies_in_a_body_breaks_the_clients_body_off(pair):
-    running, _ = pair(handle=lambda connection: (
-        connection.read(), connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 5000)))
+    running, _ = pair(
+        handle=lambda connection: (
+            connection.read(),
+            connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 5000),
+        )
+    )
     with running.client() as client:
         client.request()
         with pytest.raises(Incomplete):
@@ -256,7 +272,11 @@ def test_client_that_dies_in_a_body_breaks_the_upstreams_body_off(pair):
 
     running, _ = pair(handle=handle)
     with running.client() as client:
-        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n10000\r\n" + b"x" * 65536 + b"\r\n")
+        client.send(
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n10000\r\n"
+            + b"x" * 65536
+            + b"\r\n"
+        )
         client.send(b"10000\r\n" + b"x" * 1000)
         client.shutdown()
         response = client.read()
@@ -275,7 +295,11 @@ def test_bad_chunk_after_the_head_was_sent_on_never_ends_the_body_well(pair):
 
     running, _ = pair(handle=handle)
     with running.client() as client:
-        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n20000\r\n" + b"x" * 0x20000 + b"\r\n")
+        client.send(
+            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n20000\r\n"
+            + b"x" * 0x20000
+            + b"\r\n"
+        )
         client.send(b"-5\r\nhello\r\n0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n")
         response = client.read()
         assert response is None or (response.status == 400 and response.reason == "bad_request")
@@ -299,6 +323,7 @@ def test_50_mb_each_way_at_once(pair):
     running, _ = pair(handle=handle)
     before = running.resident
     with Client(running.edge, seconds=60) as client:
+
         def send():
             client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (total * MIB))
             for _ in range(total):
@@ -343,7 +368,11 @@ def test_50_mb_up(pair, framing):
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
 def test_50_mb_down(pair, framing):
     block = blob(MIB, 9)
-    lead = {"length": b"Content-Length: %d\r\n" % (50 * MIB), "chunked": b"Transfer-Encoding: chunked\r\n", "close": b""}
+    lead = {
+        "length": b"Content-Length: %d\r\n" % (50 * MIB),
+        "chunked": b"Transfer-Encoding: chunked\r\n",
+        "close": b"",
+    }
 
     def handle(connection):
         connection.read()

@@ -18,8 +18,13 @@ from harness.nginx import PROGRAM, Nginx
 
 pytestmark = pytest.mark.clients
 MIB = 1 << 20
-FILES = {"1k": random.Random(1).randbytes(1024), "1m": random.Random(2).randbytes(MIB), "32m": random.Random(3).randbytes(32 * MIB),
-         "empty": b"", "page.html": b"<h1>hello</h1>" * 1000}
+FILES = {
+    "1k": random.Random(1).randbytes(1024),
+    "1m": random.Random(2).randbytes(MIB),
+    "32m": random.Random(3).randbytes(32 * MIB),
+    "empty": b"",
+    "page.html": b"<h1>hello</h1>" * 1000,
+}
 
 
 def program(name):
@@ -30,7 +35,9 @@ def program(name):
 
 
 def run(*command, data=None, seconds=60):
-    done = subprocess.run([str(part) for part in command], input=data, capture_output=True, timeout=patience(seconds))
+    done = subprocess.run(
+        [str(part) for part in command], input=data, capture_output=True, timeout=patience(seconds)
+    )
     return done
 
 
@@ -38,9 +45,11 @@ def run(*command, data=None, seconds=60):
 def nginx():
     if not PROGRAM:
         pytest.skip("nginx is not installed")
-    server = Nginx("gzip_static off; location /nowhere { return 404; } location /sink { return 200 'taken'; }"
-                   " location = /redirect { return 302 /1k; } location /empty204 { return 204; }",
-                   "gzip on; gzip_types text/html; gzip_min_length 100;")
+    server = Nginx(
+        "gzip_static off; location /nowhere { return 404; } location /sink { return 200 'taken'; }"
+        " location = /redirect { return 302 /1k; } location /empty204 { return 204; }",
+        "gzip on; gzip_types text/html; gzip_min_length 100;",
+    )
     for name, data in FILES.items():
         server.put(name, data)
     yield server
@@ -54,9 +63,19 @@ def site(weir, nginx):
 
 # curl
 
+
 def curl(running, path, *options, data=None):
     """(status, body, head text)"""
-    done = run(program("curl"), "-sS", "-i", "--max-time", patience(60), *options, f"http://{running.edge}{path}", data=data)
+    done = run(
+        program("curl"),
+        "-sS",
+        "-i",
+        "--max-time",
+        patience(60),
+        *options,
+        f"http://{running.edge}{path}",
+        data=data,
+    )
     assert done.returncode == 0, done.stderr
     head, body = b"", done.stdout
     while body.startswith(b"HTTP/"):
@@ -65,7 +84,11 @@ def curl(running, path, *options, data=None):
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("options", [["--http1.1"], ["--http1.0"], ["--http1.1", "-H", "Connection: close"]], ids=["1.1", "1.0", "close"])
+@pytest.mark.parametrize(
+    "options",
+    [["--http1.1"], ["--http1.0"], ["--http1.1", "-H", "Connection: close"]],
+    ids=["1.1", "1.0", "close"],
+)
 def test_curl_get(site, name, options):
     status, body, _ = curl(site, f"/{name}", *options)
     assert status == 200
@@ -73,9 +96,16 @@ def test_curl_get(site, name, options):
 
 
 def test_curl_many_urls_on_one_connection(site):
-    done = run(program("curl"), "-sS", "-o", "/dev/null", "-w", "%{http_code} %{num_connects}\n",
-               f"http://{site.edge}/1k",
-               *[part for n in range(49) for part in ("-o", "/dev/null", f"http://{site.edge}/1k?{n}")])
+    done = run(
+        program("curl"),
+        "-sS",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code} %{num_connects}\n",
+        f"http://{site.edge}/1k",
+        *[part for n in range(49) for part in ("-o", "/dev/null", f"http://{site.edge}/1k?{n}")],
+    )
     lines = [line.split() for line in done.stdout.decode().splitlines()]
     assert [status for status, _ in lines] == ["200"] * 50
     assert sum(int(count) for _, count in lines) == 1
@@ -152,25 +182,43 @@ def test_curl_refused_upload_sees_the_answer(pair):
 
 # Load generators
 
+
 def test_h2load(site):
     done = run(program("h2load"), "--h1", "-n", 20_000, "-c", 20, "-t", 1, f"http://{site.edge}/1k")
     text = done.stdout.decode()
-    assert re.search(r"requests: 20000 total, 20000 started, 20000 done, 20000 succeeded, 0 failed, 0 errored, 0 timeout", text), text
+    assert re.search(
+        r"requests: 20000 total, 20000 started, 20000 done, 20000 succeeded, 0 failed, 0 errored, 0 timeout",
+        text,
+    ), text
     assert "20000 2xx" in text
 
 
 def test_wrk(site):
-    text = run(program("wrk"), "-t", 1, "-c", 50, "-d", "2s", "--timeout", f"{int(patience(10))}s", f"http://{site.edge}/1k").stdout.decode()
+    text = run(
+        program("wrk"),
+        "-t",
+        1,
+        "-c",
+        50,
+        "-d",
+        "2s",
+        "--timeout",
+        f"{int(patience(10))}s",
+        f"http://{site.edge}/1k",
+    ).stdout.decode()
     assert "Requests/sec" in text, text
     assert "Socket errors" not in text and "Non-2xx" not in text, text
 
 
 def test_wrk_with_new_connections(site):
-    text = run(program("wrk"), "-t", 1, "-c", 10, "-d", "2s", "-H", "Connection: close", f"http://{site.edge}/1k").stdout.decode()
+    text = run(
+        program("wrk"), "-t", 1, "-c", 10, "-d", "2s", "-H", "Connection: close", f"http://{site.edge}/1k"
+    ).stdout.decode()
     assert "Non-2xx" not in text and re.search(r"(\d+) requests in", text)[1] != "0", text
 
 
 # Python
+
 
 def test_http_client(site):
     connection = http.client.HTTPConnection(*parse(site.edge), timeout=patience(15))
@@ -189,9 +237,11 @@ def test_http_client(site):
 def test_http_client_sends_chunked_iterables(pair):
     running, _ = pair(digest)
     connection = http.client.HTTPConnection(*parse(running.edge), timeout=patience(15))
-    pieces = [FILES["1m"][at:at + 10_000] for at in range(0, MIB, 10_000)]
+    pieces = [FILES["1m"][at : at + 10_000] for at in range(0, MIB, 10_000)]
     for _ in range(2):
-        connection.request("POST", "/", body=iter(pieces), encode_chunked=True, headers={"Transfer-Encoding": "chunked"})
+        connection.request(
+            "POST", "/", body=iter(pieces), encode_chunked=True, headers={"Transfer-Encoding": "chunked"}
+        )
         assert connection.getresponse().read().decode() == f"{MIB} {hashlib.sha256(FILES['1m']).hexdigest()}"
     connection.close()
 
@@ -200,8 +250,21 @@ def test_h11_accepts_every_answer(site):
     """An independent strict parser reads what weir writes."""
     with socket.create_connection(parse(site.edge), timeout=patience(15)) as raw:
         side = h11.Connection(h11.CLIENT)
-        for method, path in [("GET", "/1k"), ("HEAD", "/1k"), ("GET", "/page.html"), ("GET", "/nowhere"), ("GET", "/empty204"), ("GET", "/1m")]:
-            raw.sendall(side.send(h11.Request(method=method, target=path, headers=[("Host", "a"), ("Accept-Encoding", "gzip")])))
+        for method, path in [
+            ("GET", "/1k"),
+            ("HEAD", "/1k"),
+            ("GET", "/page.html"),
+            ("GET", "/nowhere"),
+            ("GET", "/empty204"),
+            ("GET", "/1m"),
+        ]:
+            raw.sendall(
+                side.send(
+                    h11.Request(
+                        method=method, target=path, headers=[("Host", "a"), ("Accept-Encoding", "gzip")]
+                    )
+                )
+            )
             raw.sendall(side.send(h11.EndOfMessage()))
             length = 0
             while True:
@@ -218,6 +281,7 @@ def test_h11_accepts_every_answer(site):
 
 
 # nginx as upstream
+
 
 def test_nginx_restart_in_between(weir):
     if not PROGRAM:

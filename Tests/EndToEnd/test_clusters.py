@@ -29,8 +29,12 @@ def test_round_robin_follows_the_weights(weir, upstream):
 
 
 def test_round_robin_without_weights_is_even(weir, upstream):
-    running = weir(configuration([cluster("main", *(upstream(named(name)) for name in "abcd"), policy="round_robin")],
-                                 runtime={"workers": 1}))
+    running = weir(
+        configuration(
+            [cluster("main", *(upstream(named(name)) for name in "abcd"), policy="round_robin")],
+            runtime={"workers": 1},
+        )
+    )
     assert counts(running, 40) == dict.fromkeys("abcd", 10)
 
 
@@ -43,13 +47,17 @@ def test_least_request_avoids_the_busy_endpoint(weir, upstream):
         return ok(b"busy")
 
     busy, idle = upstream(stuck), upstream(named("free"))
-    running = weir(configuration([cluster("main", busy, idle, policy="least_request")], runtime={"workers": 1}))
+    running = weir(
+        configuration([cluster("main", busy, idle, policy="least_request")], runtime={"workers": 1})
+    )
     held = []
     try:
+
         def busy_holds():
             held.append(Client(running.edge))
             held[-1].request(path="/hold")
             return len([one for one in busy.requests if one.target == "/hold"]) >= 5
+
         until(busy_holds, "five requests hang at one endpoint")
         assert counts(running, 50)["free"] == 50
     finally:
@@ -202,6 +210,7 @@ def test_max_idle_zero_closes_after_each_request(pair):
 @pytest.mark.slow
 def test_upstream_killed_and_restarted_under_load(weir):
     """While one of two endpoints dies and returns, only requests that met it fail, each with a reason."""
+
     def start(port=0):
         return RawUpstream(named("ok"), port=port)
 
@@ -253,26 +262,34 @@ def restart(start, port):
 
 # Names
 
+
 def test_name_that_resolves(weir, upstream):
     behind = upstream()
     running = weir(configuration([cluster("main", discovery={"dns": f"localhost:{behind.port}"})]))
     until(lambda: running.get().status == 200, "the name is resolved")
-    assert any(one["address"].endswith(f":{behind.port}") for one in running.status()["clusters"][0]["endpoints"])
+    assert any(
+        one["address"].endswith(f":{behind.port}") for one in running.status()["clusters"][0]["endpoints"]
+    )
 
 
 @pytest.mark.parametrize("policy, host", [("endpoint", "localhost"), ("preserve", "e2e.test")])
 def test_host_header_of_a_resolved_name(weir, upstream, policy, host):
     behind = upstream()
-    running = weir(configuration([cluster("main", discovery={"dns": f"localhost:{behind.port}"}, host_header=policy)]))
+    running = weir(
+        configuration([cluster("main", discovery={"dns": f"localhost:{behind.port}"}, host_header=policy)])
+    )
     until(lambda: running.get().status == 200, "the name is resolved")
     assert behind.requests[-1].one("host").split(":")[0] == host
 
 
 def test_name_that_does_not_resolve_degrades_its_cluster_only(weir, upstream):
     behind = upstream()
-    running = weir(configuration(
-        [cluster("main", behind), cluster("lost", discovery={"dns": "nonexistent.invalid:80"})],
-        [forward("lost", match={"path_prefix": "/lost"}), forward()]))
+    running = weir(
+        configuration(
+            [cluster("main", behind), cluster("lost", discovery={"dns": "nonexistent.invalid:80"})],
+            [forward("lost", match={"path_prefix": "/lost"}), forward()],
+        )
+    )
     for _ in range(5):
         response = running.get("/lost")
         assert (response.status, response.reason) == (503, "no_endpoint")

@@ -13,8 +13,14 @@ from harness.settings import to_yaml
 
 
 def weir(*arguments, **options):
-    return subprocess.run([WEIR, *map(str, arguments)], capture_output=True, text=True, timeout=patience(20),
-                          stdin=subprocess.DEVNULL, **options)
+    return subprocess.run(
+        [WEIR, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=patience(20),
+        stdin=subprocess.DEVNULL,
+        **options,
+    )
 
 
 @pytest.fixture
@@ -40,7 +46,10 @@ def test_help_names_every_verb(spelling):
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["run"], ["check"], ["run", "a", "b"], ["check", "--fast", "x"], ["version", "x"], [""]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["fly"], ["run"], ["check"], ["run", "a", "b"], ["check", "--fast", "x"], ["version", "x"], [""]],
+)
 def test_wrong_usage(arguments):
     done = weir(*arguments)
     assert done.returncode == 2, (done.stdout, done.stderr)
@@ -79,8 +88,12 @@ BAD = {
 def test_refused_config(tmp_path, verb, name):
     line, place, said = BAD[name]
     file = tmp_path / "bad.yaml"
-    file.write_text("version: 1\nlisteners:\n  - { name: edge, address: 127.0.0.1:0 }\n"
-                    "routes:\n  - { name: r, cluster: main }\nclusters: [{ name: main, endpoints: [127.0.0.1:9] }]\n" + line + "\n")
+    file.write_text(
+        "version: 1\nlisteners:\n  - { name: edge, address: 127.0.0.1:0 }\n"
+        "routes:\n  - { name: r, cluster: main }\nclusters: [{ name: main, endpoints: [127.0.0.1:9] }]\n"
+        + line
+        + "\n"
+    )
     done = weir(verb, file)
     text = done.stdout + done.stderr
     assert done.returncode == 1, text
@@ -91,7 +104,9 @@ def test_refused_config(tmp_path, verb, name):
 
 def test_every_fault_is_reported_at_once(tmp_path):
     file = tmp_path / "bad.yaml"
-    file.write_text("version: 2\nlisteners:\n  - { name: edge, address: nowhere }\nroutes:\n  - { name: r, cluster: gone, timeout: 5 parsecs }\n")
+    file.write_text(
+        "version: 2\nlisteners:\n  - { name: edge, address: nowhere }\nroutes:\n  - { name: r, cluster: gone, timeout: 5 parsecs }\n"
+    )
     done = weir("check", file)
     text = done.stdout + done.stderr
     assert done.returncode == 1

@@ -29,10 +29,14 @@ def test_pipelined_requests_are_answered_in_order(pair):
 def test_pipelined_bodies_are_kept_apart(pair):
     running, behind = pair(lambda request: ok(request.body))
     with running.client() as client:
-        client.send(b"".join(
-            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n%03d"
-            b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nc%02d\r\n0\r\n\r\n" % (n, n)
-            for n in range(50)))
+        client.send(
+            b"".join(
+                b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n%03d"
+                b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nc%02d\r\n0\r\n\r\n"
+                % (n, n)
+                for n in range(50)
+            )
+        )
         for number in range(50):
             assert client.read().body == b"%03d" % number
             assert client.read().body == b"c%02d" % number
@@ -163,6 +167,7 @@ def test_empty_connections_are_closed_quietly(pair):
 
 def test_idle_connection_is_closed_after_its_timeout(pair):
     from harness import listener
+
     running, _ = pair(listeners=[listener(limits={"idle_timeout": "300ms"})])
     with running.client() as client:
         client.request()

@@ -25,6 +25,7 @@ def works_again(running):
             return running.get().status == 200
         except (OSError, AssertionError):
             return False
+
     until(answers, "weir serves again", 30)
 
 
@@ -136,7 +137,9 @@ def test_buffer_memory_ceiling(weir, upstream):
         for client in held:
             client.sock.setblocking(False)
             try:
-                client.sock.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n" + b"x" * 300_000)
+                client.sock.send(
+                    b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n" + b"x" * 300_000
+                )
             except OSError:
                 pass
         behind.wait(lambda: len(behind.connections) >= 3, "some bodies were sent on")

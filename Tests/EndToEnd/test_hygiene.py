@@ -30,8 +30,13 @@ def test_request_ids_differ(pair):
     assert len({request.one("x-request-id") for request in behind.requests}) == 100
 
 
-FORGED = ["X-Forwarded-For: 6.6.6.6", "X-Forwarded-Proto: https", "X-Forwarded-Host: evil.test",
-          "X-Request-Id: forged", "X-Forwarded-For: 7.7.7.7"]
+FORGED = [
+    "X-Forwarded-For: 6.6.6.6",
+    "X-Forwarded-Proto: https",
+    "X-Forwarded-Host: evil.test",
+    "X-Request-Id: forged",
+    "X-Forwarded-For: 7.7.7.7",
+]
 
 
 def test_claims_of_an_untrusted_client_are_replaced(pair):
@@ -47,8 +52,15 @@ def test_claims_of_an_untrusted_client_are_replaced(pair):
 
 def test_claims_of_a_trusted_proxy_are_kept_and_added_to(pair):
     running, behind = pair(listeners=[listener(trusted=["127.0.0.0/8"])])
-    response = running.get("/", headers=["X-Forwarded-For: 6.6.6.6", "X-Forwarded-Proto: https",
-                                         "X-Forwarded-Host: shop.test", "X-Request-Id: abc-123"])
+    response = running.get(
+        "/",
+        headers=[
+            "X-Forwarded-For: 6.6.6.6",
+            "X-Forwarded-Proto: https",
+            "X-Forwarded-Host: shop.test",
+            "X-Request-Id: abc-123",
+        ],
+    )
     request = behind.requests[0]
     assert ", ".join(request.all("x-forwarded-for")) == "6.6.6.6, 127.0.0.1"
     assert request.one("x-forwarded-proto") == "https"
@@ -81,25 +93,66 @@ def test_via_is_appended_to(pair):
 
 def test_hop_by_hop_request_fields_are_removed(pair):
     running, behind = pair()
-    running.get("/", headers=["Connection: keep-alive, X-Mine", "X-Mine: 1", "Keep-Alive: timeout=5",
-                              "Proxy-Connection: keep-alive", "TE: gzip", "Upgrade: x", "Trailer: a"])
+    running.get(
+        "/",
+        headers=[
+            "Connection: keep-alive, X-Mine",
+            "X-Mine: 1",
+            "Keep-Alive: timeout=5",
+            "Proxy-Connection: keep-alive",
+            "TE: gzip",
+            "Upgrade: x",
+            "Trailer: a",
+        ],
+    )
     names = {name for name, _ in behind.requests[0].fields}
     assert not names & {"x-mine", "keep-alive", "proxy-connection", "te", "upgrade"}
 
 
 def test_hop_by_hop_response_fields_are_removed(pair):
-    running, _ = pair(lambda request: ok(headers=["Connection: X-Mine", "X-Mine: 1", "Keep-Alive: timeout=5",
-                                                  "Proxy-Connection: keep-alive", "Upgrade: h2c", "X-Kept: 1"]))
+    running, _ = pair(
+        lambda request: ok(
+            headers=[
+                "Connection: X-Mine",
+                "X-Mine: 1",
+                "Keep-Alive: timeout=5",
+                "Proxy-Connection: keep-alive",
+                "Upgrade: h2c",
+                "X-Kept: 1",
+            ]
+        )
+    )
     names = {name for name, _ in running.get().fields}
     assert not names & {"x-mine", "keep-alive", "proxy-connection", "upgrade"}
     assert "x-kept" in names
 
 
 def test_everything_else_passes_unchanged_and_in_order(pair):
-    sent = ["Accept: */*", "Cookie: a=1", "X-B: 2", "X-A: 1", "X-B: 3", "Authorization: Bearer x", "Cookie: b=2", "Pragma:",
-            'ETag: W/"x"', "Accept-Encoding: gzip, br"]
-    running, behind = pair(lambda request: ok(headers=["Set-Cookie: a=1; Path=/", "Set-Cookie: b=2", "X-B: 2", "X-A: 1",
-                                                       "X-B: 3", "Server: origin/1", "Date: Mon, 01 Jan 2024 00:00:00 GMT"]))
+    sent = [
+        "Accept: */*",
+        "Cookie: a=1",
+        "X-B: 2",
+        "X-A: 1",
+        "X-B: 3",
+        "Authorization: Bearer x",
+        "Cookie: b=2",
+        "Pragma:",
+        'ETag: W/"x"',
+        "Accept-Encoding: gzip, br",
+    ]
+    running, behind = pair(
+        lambda request: ok(
+            headers=[
+                "Set-Cookie: a=1; Path=/",
+                "Set-Cookie: b=2",
+                "X-B: 2",
+                "X-A: 1",
+                "X-B: 3",
+                "Server: origin/1",
+                "Date: Mon, 01 Jan 2024 00:00:00 GMT",
+            ]
+        )
+    )
     response = running.get("/", headers=sent)
     wanted = [tuple(part.strip() for part in line.split(":", 1)) for line in sent]
     wanted = [(name.lower(), value) for name, value in wanted]
@@ -124,7 +177,9 @@ def test_http_1_0_clients_are_served_by_1_1_upstream(pair):
     assert behind.requests[0].raw.startswith(b"GET / HTTP/1.1\r\n")
 
 
-@pytest.mark.parametrize("policy, expected", [("preserve", "shop.test"), ("endpoint", None), ("inner.test", "inner.test")])
+@pytest.mark.parametrize(
+    "policy, expected", [("preserve", "shop.test"), ("endpoint", None), ("inner.test", "inner.test")]
+)
 def test_host_header_policy(pair, policy, expected):
     value = policy if policy in ("preserve", "endpoint") else {"literal": policy}
     running, behind = pair(host_header=value)
@@ -136,8 +191,10 @@ def test_host_header_policy(pair, policy, expected):
 
 def test_header_edits(pair):
     edits = {"remove": ["x-gone"], "set": {"x-set": "new"}, "add": {"x-add": "more"}}
-    running, behind = pair(lambda request: ok(x_gone="1", x_set="old", x_add="first"),
-                           routes=[forward(request_headers=edits, response_headers=edits)])
+    running, behind = pair(
+        lambda request: ok(x_gone="1", x_set="old", x_add="first"),
+        routes=[forward(request_headers=edits, response_headers=edits)],
+    )
     response = running.get("/", headers=["X-Gone: 1", "X-Set: old", "X-Set: older", "X-Add: first"])
     for message in (behind.requests[0], response):
         assert message.all("x-gone") == []

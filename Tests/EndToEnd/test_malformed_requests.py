@@ -7,8 +7,7 @@ import random
 import pytest
 
 from harness import Client, cluster, configuration, get, listener, patience, values
-from malformed_requests import (BODY_LIMIT, CASES, FIELD_LIMIT, HEAD_LIMIT, URI_LIMIT, Dropped,
-                                Either, Refused)
+from malformed_requests import BODY_LIMIT, CASES, FIELD_LIMIT, HEAD_LIMIT, URI_LIMIT, Dropped, Either, Refused
 
 FENCES = itertools.count()
 
@@ -17,12 +16,16 @@ FENCES = itertools.count()
 def table(module_weir, module_upstream):
     behind = module_upstream()
     limits = {
-        "request_header_bytes": f"{HEAD_LIMIT >> 10}KiB", "request_headers": FIELD_LIMIT,
-        "request_uri_bytes": f"{URI_LIMIT >> 10}KiB", "request_body_bytes": f"{BODY_LIMIT >> 10}KiB",
-        "header_timeout": f"{int(patience(2))}s", "body_timeout": f"{int(patience(5))}s",
+        "request_header_bytes": f"{HEAD_LIMIT >> 10}KiB",
+        "request_headers": FIELD_LIMIT,
+        "request_uri_bytes": f"{URI_LIMIT >> 10}KiB",
+        "request_body_bytes": f"{BODY_LIMIT >> 10}KiB",
+        "header_timeout": f"{int(patience(2))}s",
+        "body_timeout": f"{int(patience(5))}s",
     }
-    running = module_weir(configuration([cluster("main", behind)], listeners=[listener(limits=limits)],
-                                        runtime={"workers": 1}))
+    running = module_weir(
+        configuration([cluster("main", behind)], listeners=[listener(limits=limits)], runtime={"workers": 1})
+    )
     return running, behind
 
 
@@ -32,12 +35,12 @@ def whole(data, _):
 
 def byte_by_byte(data, _):
     step = 1 if len(data) < 3000 else 509
-    return [data[at:at + step] for at in range(0, len(data), step)]
+    return [data[at : at + step] for at in range(0, len(data), step)]
 
 
 def torn(data, name):
     cuts = sorted(random.Random(name).sample(range(len(data) + 1), 2))
-    return [data[:cuts[0]], data[cuts[0]:cuts[1]], data[cuts[1]:]]
+    return [data[: cuts[0]], data[cuts[0] : cuts[1]], data[cuts[1] :]]
 
 
 def check_refused(response, verdict):

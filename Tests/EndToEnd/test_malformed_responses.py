@@ -20,13 +20,14 @@ def table(module_weir, module_upstream):
             case = CASES[int(request.target.split("/")[2])]
             step = len(case.data) if request.target.startswith("/whole/") else 1
             for at in range(0, len(case.data), max(step, 1)):
-                connection.send(case.data[at:at + step])
+                connection.send(case.data[at : at + step])
             if case.closes:
                 return
 
     behind = module_upstream(handle=handle)
-    running = module_weir(configuration([cluster("main", behind)], [forward(timeout="30s")],
-                                        runtime={"workers": 1}))
+    running = module_weir(
+        configuration([cluster("main", behind)], [forward(timeout="30s")], runtime={"workers": 1})
+    )
     return running, behind
 
 
@@ -57,8 +58,11 @@ def test_response(table, number, cut):
             response = None
         if isinstance(verdict, Truncated):
             # The fault may also show before the head was passed on.
-            assert response is None or response.reason == "upstream_protocol" \
-                or response.reason == "upstream_reset", response
+            assert (
+                response is None
+                or response.reason == "upstream_protocol"
+                or response.reason == "upstream_reset"
+            ), response
         else:
             assert isinstance(response, Response), "closed without an answer"
             if isinstance(verdict, Either):
@@ -70,8 +74,11 @@ def test_response(table, number, cut):
                     assert json.loads(response.body)["reason"] == response.reason
             else:
                 check_forwarded(response, verdict)
-    used = next(one for one in behind.connections
-                if any(request.target == f"/{cut}/{number}" for request in one.requests))
+    used = next(
+        one
+        for one in behind.connections
+        if any(request.target == f"/{cut}/{number}" for request in one.requests)
+    )
     with Client(running.edge) as client:
         client.request("GET", "/after")
         assert client.read().body == b"after"

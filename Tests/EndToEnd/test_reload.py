@@ -9,13 +9,16 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
 
-from harness import (Client, cluster, configuration, forward, get, listener, ok, patience, until)
+from harness import Client, cluster, configuration, forward, get, listener, ok, patience, until
 
 
 def answers(text, **options):
     """A configuration whose only route answers `text` itself."""
-    return configuration([], [{"name": "direct", "match": {"path_prefix": "/"}, "direct_response": {"status": 200, "body": text}}],
-                         **options)
+    return configuration(
+        [],
+        [{"name": "direct", "match": {"path_prefix": "/"}, "direct_response": {"status": 200, "body": text}}],
+        **options,
+    )
 
 
 def says(running, text):
@@ -63,7 +66,9 @@ def test_sighup(weir):
 def test_post_answers_with_the_difference(weir, upstream):
     behind = upstream()
     running = weir(configuration([cluster("main", behind)]))
-    text = running.reload(configuration([cluster("main", behind)], [forward(name="renamed", match={"path_prefix": "/x"})]))
+    text = running.reload(
+        configuration([cluster("main", behind)], [forward(name="renamed", match={"path_prefix": "/x"})])
+    )
     assert "route" in text
     assert running.get("/x").status == 200
     assert running.get("/").status == 404
@@ -101,8 +106,10 @@ def test_broken_edit_keeps_the_old(weir, name):
 
 def test_all_faults_are_reported_with_their_places(weir):
     running = weir(answers("old"))
-    running.write("version: 1\nlisteners:\n  - { name: a, address: 127.0.0.1:0 }\n"
-                  "routes:\n  - { name: r, clustr: x }\n  - { name: s, cluster: nowhere }\n")
+    running.write(
+        "version: 1\nlisteners:\n  - { name: a, address: 127.0.0.1:0 }\n"
+        "routes:\n  - { name: r, clustr: x }\n  - { name: s, cluster: nowhere }\n"
+    )
     status, text = running.ask("POST", "/reload")
     assert status == 400
     assert ":5:" in text and ":6:" in text, text
@@ -132,6 +139,7 @@ def test_listeners_come_and_go_live(weir):
             Client(second, seconds=1).close()
         except OSError:
             return True
+
     until(refused, "the removed listener refuses connections")
     assert get(edge).status == 200
 
@@ -162,18 +170,24 @@ def test_request_ends_under_the_generation_it_began_with(weir, upstream):
         return ok(b"from the old endpoint")
 
     old, new = upstream(answer), upstream(lambda request: ok(b"new"))
-    running = weir(configuration([cluster("main", old)], [forward(response_headers={"set": {"x-config": "1"}})]))
+    running = weir(
+        configuration([cluster("main", old)], [forward(response_headers={"set": {"x-config": "1"}})])
+    )
     with running.client() as client:
         client.request()
         old.wait_requests(1)
-        running.reload(configuration([cluster("main", new)], [forward(response_headers={"set": {"x-config": "2"}})]))
+        running.reload(
+            configuration([cluster("main", new)], [forward(response_headers={"set": {"x-config": "2"}})])
+        )
         assert running.get().body == b"new"
         go.set()
         response = client.read()
         assert (response.body, response.one("x-config")) == (b"from the old endpoint", "1")
         client.request()
         response = client.read()
-        assert (response.body, response.one("x-config")) == (b"new", "2"), "the kept connection sees the new file"
+        assert (response.body, response.one("x-config")) == (b"new", "2"), (
+            "the kept connection sees the new file"
+        )
     old.wait(lambda: old.connections[0].is_closed.is_set(), "the pool of the removed endpoint is emptied")
 
 
@@ -191,14 +205,21 @@ def test_kept_upstream_connections_survive(weir, upstream):
 @pytest.mark.slow
 def test_200_reloads_under_load_lose_nothing(weir, upstream):
     """Keep-alive clients, new connections and POST bodies run while the file changes 200 times."""
-    first, second = upstream(lambda request: ok(request.body or b"-")), upstream(lambda request: ok(request.body or b"-"))
+    first, second = (
+        upstream(lambda request: ok(request.body or b"-")),
+        upstream(lambda request: ok(request.body or b"-")),
+    )
 
     def settings(number):
         endpoints = [first, second] if number % 2 else [second]
-        return configuration([cluster("main", *endpoints), cluster(f"extra{number}", "127.0.0.1:9")],
-                             [forward("main", name=f"r{number}", match={"path_prefix": "/"}),
-                              forward(f"extra{number}", match={"path_prefix": "/never"})],
-                             listeners=[listener()] + ([listener("second")] if number % 3 == 0 else []))
+        return configuration(
+            [cluster("main", *endpoints), cluster(f"extra{number}", "127.0.0.1:9")],
+            [
+                forward("main", name=f"r{number}", match={"path_prefix": "/"}),
+                forward(f"extra{number}", match={"path_prefix": "/never"}),
+            ],
+            listeners=[listener()] + ([listener("second")] if number % 3 == 0 else []),
+        )
 
     running = weir(settings(0))
     stop, failures, served = threading.Event(), [], [0] * 6
@@ -225,7 +246,14 @@ def test_200_reloads_under_load_lose_nothing(weir, upstream):
         except Exception as error:
             failures.append(error)
 
-    work = [(kept, 0, None), (kept, 1, None), (kept, 2, b"x" * 3000), (kept, 3, b"y" * 50_000), (fresh, 4), (fresh, 5)]
+    work = [
+        (kept, 0, None),
+        (kept, 1, None),
+        (kept, 2, b"x" * 3000),
+        (kept, 3, b"y" * 50_000),
+        (fresh, 4),
+        (fresh, 5),
+    ]
     threads = [threading.Thread(target=guarded, args=one) for one in work]
     for thread in threads:
         thread.start()
@@ -259,9 +287,12 @@ def test_websocket_survives_reloads(weir):
             running = await asyncio.to_thread(weir, settings)
             async with connect(f"ws://{running.edge}/", open_timeout=patience(10)) as socket:
                 for number in range(10):
-                    await asyncio.to_thread(running.reload, settings | {"routes": [forward(name=f"r{number}")]})
+                    await asyncio.to_thread(
+                        running.reload, settings | {"routes": [forward(name=f"r{number}")]}
+                    )
                     await socket.send(str(number))
                     assert await asyncio.wait_for(socket.recv(), patience(15)) == str(number)
+
     asyncio.run(main())
 
 

@@ -72,7 +72,9 @@ def test_drain_finishes_a_body_that_streams(weir, upstream):
         connection.send(b"1\r\nb\r\n0\r\n\r\n")
         connection.wait_closed()
 
-    running = weir(configuration([cluster("main", upstream(handle=handle))], runtime={"drain_timeout": "60s"}))
+    running = weir(
+        configuration([cluster("main", upstream(handle=handle))], runtime={"drain_timeout": "60s"})
+    )
     edge = running.edge
     with running.client() as client:
         client.request()
@@ -192,6 +194,7 @@ def test_restart_loses_no_connection_that_was_accepted(weir, upstream):
 
 
 # Addresses that are taken
+
 
 def run_to_end(tmp_path, settings):
     file = tmp_path / "weir.yaml"

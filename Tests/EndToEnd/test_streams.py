@@ -241,6 +241,7 @@ def test_a_hundred_tunnels_leave_nothing_behind(pair):
 
 # WebSocket with a real library at both ends
 
+
 async def socket_echo(socket):
     async for message in socket:
         await socket.send(message)
@@ -257,6 +258,7 @@ def test_websockets(weir):
                     assert await asyncio.wait_for(socket.recv(), patience(15)) == message
                 await asyncio.wait_for(await socket.ping(), patience(15))
             assert socket.close_code == 1000
+
     asyncio.run(main())
 
 
@@ -273,6 +275,7 @@ def test_fifty_websockets_at_once(weir):
                         assert await socket.recv() == f"{number} {turn}"
 
             await asyncio.wait_for(asyncio.gather(*map(one, range(50))), patience(30))
+
     asyncio.run(main())
 
 
@@ -280,8 +283,14 @@ def test_websocket_key_reaches_the_upstream_unchanged(pair):
     running, behind = pair(lambda request: ok())
     key = base64.b64encode(os.urandom(16)).decode()
     with running.client() as client:
-        client.request(headers=["Connection: keep-alive, Upgrade", "Upgrade: websocket",
-                                f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13"])
+        client.request(
+            headers=[
+                "Connection: keep-alive, Upgrade",
+                "Upgrade: websocket",
+                f"Sec-WebSocket-Key: {key}",
+                "Sec-WebSocket-Version: 13",
+            ]
+        )
         assert client.read().status == 200
     request = behind.requests[0]
     assert request.one("sec-websocket-key") == key

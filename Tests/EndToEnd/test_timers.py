@@ -88,7 +88,9 @@ def test_body_that_turns_slow_after_it_was_sent_on_ends_the_attempt(pair):
 
 
 def test_200_slow_bodies_cost_the_upstream_nothing(pair):
-    running, behind = pair(listeners=edge(body_timeout=f"{int(patience(3))}s", body_min_rate="1KiB/s"), runtime={"workers": 2})
+    running, behind = pair(
+        listeners=edge(body_timeout=f"{int(patience(3))}s", body_min_rate="1KiB/s"), runtime={"workers": 2}
+    )
     slow = [Client(running.edge) for _ in range(200)]
     try:
         for client in slow:
@@ -131,15 +133,19 @@ def test_slow_reader_is_cut(pair):
 
 
 def test_upstream_that_does_not_answer_is_given_up(pair):
-    running, behind = pair(handle=lambda connection: (connection.read(), connection.wait_closed()),
-                           routes=[forward(timeout=SHORT)])
+    running, behind = pair(
+        handle=lambda connection: (connection.read(), connection.wait_closed()),
+        routes=[forward(timeout=SHORT)],
+    )
     with running.client() as client:
         client.request()
         response = client.read()
         assert (response.status, response.reason) == (504, "upstream_timeout")
         client.request()
         assert client.read().status == 504, "the client's connection lives on"
-    behind.wait(lambda: all(one.is_closed.is_set() for one in behind.connections), "both attempts were closed")
+    behind.wait(
+        lambda: all(one.is_closed.is_set() for one in behind.connections), "both attempts were closed"
+    )
 
 
 def test_route_timeout_does_not_cut_a_long_answer(pair):

@@ -8,7 +8,24 @@ from .upstream import Connection, RawUpstream, Request, ok
 from .wire import Incomplete, values
 
 __all__ = [
-    "REPOSITORY", "SLOWDOWN", "WEIR", "Client", "Connection", "Incomplete", "RawUpstream", "Request", "Response",
-    "Weir", "cluster", "configuration", "exchange", "forward", "get", "listener", "ok", "patience",
-    "until", "values",
+    "REPOSITORY",
+    "SLOWDOWN",
+    "WEIR",
+    "Client",
+    "Connection",
+    "Incomplete",
+    "RawUpstream",
+    "Request",
+    "Response",
+    "Weir",
+    "cluster",
+    "configuration",
+    "exchange",
+    "forward",
+    "get",
+    "listener",
+    "ok",
+    "patience",
+    "until",
+    "values",
 ]

@@ -43,8 +43,19 @@ class Nginx:
                 server {{ listen 127.0.0.1:{self.port} backlog=1024; root {self.root}; {server} }}
             }}""")
         self.process = subprocess.Popen(
-            [PROGRAM, "-e", f"{self.directory}/error.log", "-c", f"{self.directory}/nginx.conf", "-p", f"{self.directory}/"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            [
+                PROGRAM,
+                "-e",
+                f"{self.directory}/error.log",
+                "-c",
+                f"{self.directory}/nginx.conf",
+                "-p",
+                f"{self.directory}/",
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
         def is_up():
             if self.process.poll() is not None:
@@ -54,6 +65,7 @@ class Nginx:
                 return "up"
             except OSError:
                 return None
+
         return until(is_up, "nginx is up") == "up"
 
     @property

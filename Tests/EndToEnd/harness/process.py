@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 WEIR = os.environ.get("WEIR_BIN", str(REPOSITORY / ".build/debug/weir"))
 #: What a sanitizer or the Swift runtime writes when something is wrong inside.
 ALARM = re.compile(r"AddressSanitizer|ThreadSanitizer|LeakSanitizer|Fatal error|Crash:|SUMMARY: ")
-SAMPLE = re.compile(r'([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? ([-+0-9.eE]+|NaN|[+-]Inf)(?: [0-9]+)?\Z')
+SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? ([-+0-9.eE]+|NaN|[+-]Inf)(?: [0-9]+)?\Z")
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)",?')
 
 
@@ -52,8 +52,12 @@ class Weir:
         if open_files:
             command = ["sh", "-c", f'ulimit -n {open_files} && exec "$@"', "sh", *command]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.stderr_file,
-            env=os.environ | {"SWIFT_BACKTRACE": "enable=no"})
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self.stderr_file,
+            env=os.environ | {"SWIFT_BACKTRACE": "enable=no"},
+        )
         self.pid = self.process.pid
         self.is_expected_to_run = True
         if wait:
@@ -98,6 +102,7 @@ class Weir:
                 return self.ask("GET", "/ready")[0] == 200
             except OSError:
                 return False
+
         until(is_ready, "weir is ready", 30)
 
     def signal(self, number):
@@ -113,8 +118,7 @@ class Weir:
         wrong = []
         if self.process.poll() is not None and self.is_expected_to_run:
             wrong.append(f"weir ended by itself with {self.process.returncode}")
-        for number, seconds in ((signal.SIGTERM, 0.3), (signal.SIGTERM, patience(10)),
-                                (signal.SIGKILL, 10)):
+        for number, seconds in ((signal.SIGTERM, 0.3), (signal.SIGTERM, patience(10)), (signal.SIGKILL, 10)):
             if self.process.poll() is not None:
                 break
             if number == signal.SIGKILL:
@@ -176,8 +180,10 @@ class Weir:
         return text
 
     def wait_generation(self, beyond):
-        return until(lambda: self.generation > beyond and self.generation,
-                     f"a generation beyond {beyond}; stderr: {self.stderr[-2000:]}")
+        return until(
+            lambda: self.generation > beyond and self.generation,
+            f"a generation beyond {beyond}; stderr: {self.stderr[-2000:]}",
+        )
 
     def metrics(self):
         """{(name, frozenset of label pairs): value}; every line must be well-formed."""
@@ -213,9 +219,11 @@ class Weir:
 
     def wait_log(self, count=1, where=lambda line: True):
         """The log lines that satisfy `where`, once there are `count`."""
+
         def enough():
             lines = [line for line in self.log() if where(line)]
             return lines if len(lines) >= count else None
+
         return until(enough, f"{count} log lines")
 
     @property

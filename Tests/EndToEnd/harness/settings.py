@@ -30,8 +30,7 @@ def written(endpoint):
 
 def forward(cluster="main", name=None, match=None, **options):
     """A route to a cluster; `match` defaults to every path."""
-    return {"name": name or cluster, "match": match or {"path_prefix": "/"},
-            "cluster": cluster} | options
+    return {"name": name or cluster, "match": match or {"path_prefix": "/"}, "cluster": cluster} | options
 
 
 def configuration(clusters, routes=None, listeners=None, runtime=None):

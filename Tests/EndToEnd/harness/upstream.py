@@ -64,7 +64,7 @@ class Connection(Wire):
             self.violations.append(f"ill-formed request line: {line!r}")
             raise Incomplete("a request line", line)
         request = Request(match[1].decode(), match[2].decode(), fields, connection=self)
-        request.raw = bytes(self.record[before:len(self.record) - len(self.buffer)])
+        request.raw = bytes(self.record[before : len(self.record) - len(self.buffer)])
         self.judge(request)
         return request
 
@@ -78,7 +78,7 @@ class Connection(Wire):
         else:
             self.exactly(int((request.all("content-length") or ["0"])[0]), feed, "a request body")
         request.body = b"".join(pieces)
-        request.raw += bytes(self.record[before:len(self.record) - len(self.buffer)])
+        request.raw += bytes(self.record[before : len(self.record) - len(self.buffer)])
         return request
 
     def read(self):
@@ -200,8 +200,10 @@ class RawUpstream:
             return value
 
     def wait_requests(self, count):
-        return self.wait(lambda: len(self.requests) >= count and self.requests,
-                         f"{count} requests came (there are {len(self.requests)})")
+        return self.wait(
+            lambda: len(self.requests) >= count and self.requests,
+            f"{count} requests came (there are {len(self.requests)})",
+        )
 
     @property
     def bytes_received(self):
