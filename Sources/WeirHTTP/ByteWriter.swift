@@ -1,17 +1,104 @@
 // Writes heads: bytes, literals and numbers into memory that somebody else owns.
 
-import CWeir
-
-/// Appends to a fixed stretch of memory. What does not fit sets `hasOverflowed` and is dropped.
+/// Appends to a fixed stretch of memory. What does not fit sets `hasOverflowed` and is dropped
+/// whole; what comes after it may still fit, so ask before the bytes are used.
 package struct ByteWriter {
-    package let base: UnsafeMutableRawPointer
+    /// `nil` when there is no room at all.
+    package let base: UnsafeMutableRawPointer?
     package let capacity: Int
     package private(set) var count = 0
     package private(set) var hasOverflowed = false
 
     package init(_ memory: UnsafeMutableRawBufferPointer) {
-        // An empty buffer may have no address; it has no room either.
-        base = memory.baseAddress ?? UnsafeMutableRawPointer(bitPattern: 8)!
+        base = memory.baseAddress
         capacity = memory.count
+    }
+
+    /// What has been written so far.
+    package var written: UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: base, count: count)
+    }
+
+    /// Takes back what was written after the first `length` bytes; an overflow stays.
+    package mutating func truncate(to length: Int) {
+        precondition(length >= 0 && length <= count)
+        count = length
+    }
+
+    @inline(__always)
+    package mutating func append(_ bytes: UnsafeRawPointer, count length: Int) {
+        guard let base, length >= 0, length <= capacity &- count else {
+            hasOverflowed = hasOverflowed || length != 0
+            return
+        }
+        (base + count).copyMemory(from: bytes, byteCount: length)
+        count &+= length
+    }
+
+    @inline(__always)
+    package mutating func append(_ bytes: UnsafeRawBufferPointer) {
+        guard let start = bytes.baseAddress else { return }
+        append(start, count: bytes.count)
+    }
+
+    @inline(__always)
+    package mutating func append(_ literal: StaticString) {
+        append(UnsafeRawPointer(literal.utf8Start), count: literal.utf8CodeUnitCount)
+    }
+
+    @inline(__always)
+    package mutating func append(byte: UInt8) {
+        guard let base, count < capacity else {
+            hasOverflowed = true
+            return
+        }
+        base.storeBytes(of: byte, toByteOffset: count, as: UInt8.self)
+        count &+= 1
+    }
+
+    package mutating func append(string: String) {
+        for byte in string.utf8 { append(byte: byte) }
+    }
+
+    package mutating func append(decimal number: Int) {
+        if number < 0 { append(byte: UInt8(ascii: "-")) }
+        append(decimal: UInt64(number.magnitude))
+    }
+
+    package mutating func append(decimal number: UInt64) {
+        appendDigits(of: number, radix: 10)
+    }
+
+    /// Without leading zeros, in lower case: the size of a chunk.
+    package mutating func append(hex number: UInt64) {
+        appendDigits(of: number, radix: 16)
+    }
+
+    @inline(__always)
+    private mutating func appendDigits(of number: UInt64, radix: UInt64) {
+        let length = Self.digitCount(of: number, radix: radix)
+        guard let base, length <= capacity &- count else {
+            hasOverflowed = true
+            return
+        }
+        var rest = number
+        for place in stride(from: count &+ length &- 1, through: count, by: -1) {
+            let digit = UInt8(truncatingIfNeeded: rest % radix)
+            let first = digit < 10 ? UInt8(ascii: "0") : UInt8(ascii: "a") &- 10
+            base.storeBytes(of: first &+ digit, toByteOffset: place, as: UInt8.self)
+            rest /= radix
+        }
+        count &+= length
+    }
+
+    @inline(__always)
+    private static func digitCount(of number: UInt64, radix: UInt64) -> Int {
+        var length = 1
+        var rest = number / radix
+        while rest > 0 {
+            length &+= 1
+            rest /= radix
+        }
+        return length
     }
 }

@@ -30,9 +30,10 @@ package struct Field: Sendable {
     package var nameStart: UInt32
     package var nameLength: UInt16
     package var known: KnownField
-    /// Must not be forwarded: hop-by-hop by RFC 9110 section 7.6.1, named by `Connection`, or a
-    /// framing field that each side writes anew (`Content-Length`, `Transfer-Encoding`, `Host`,
-    /// `Expect` are NOT marked; who writes the head decides about them).
+    /// Must not be forwarded: hop-by-hop by RFC 9110 section 7.6.1 (`Transfer-Encoding` and
+    /// `Upgrade` among them), named by `Connection`, or an underscore alias of a known name.
+    /// `Content-Length`, `Host`, `Expect` and `Trailer` are NOT marked: who writes the head
+    /// decides about them.
     package var isHopByHop: Bool
     package var valueStart: UInt32
     package var valueLength: UInt32

@@ -5,47 +5,56 @@ import Glibc
 package import WeirTime
 
 /// Something that a timer of a loop may call. Subclassed, not a protocol: a call through a class
-/// costs half of one through an existential.
-package class TimerTarget {
+/// costs half of one through an existential. Open, since `package` would confine subclasses to this
+/// module.
+open class TimerTarget {
     package init() {}
 
     /// The timer armed for this target has expired.
-    package func timerFired() {}
+    open func timerFired() {}
 }
 
 /// A descriptor watched by a loop. The loop keeps it alive from `add` until `remove`.
-package class EventSource: TimerTarget {
+open class EventSource: TimerTarget {
     /// The descriptor; -1 once it is closed.
     package final fileprivate(set) var fd: Int32
     fileprivate final var isQueued = false
+    fileprivate final var isWatched = false
 
     package init(fd: Int32) { self.fd = fd }
 
     deinit { if fd >= 0 { _ = close(fd) } }
 
     /// The descriptor has become ready. Edge-triggered: read or write until it would block.
-    package func ready(_ events: Events) {}
+    open func ready(_ events: Events) {}
 
     /// The turn that this source asked for with `EventLoop.defer` has come.
-    package func resume() {}
+    open func resume() {}
 }
 
 /// What an epoll event says.
-package struct Events: OptionSet, Sendable {
-    package let rawValue: UInt32
-    package init(rawValue: UInt32) { self.rawValue = rawValue }
+public struct Events: OptionSet, Sendable {
+    /// The bits of `epoll_event.events`.
+    public let rawValue: UInt32
+    /// Takes the bits as they are.
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
 
-    package static let readable = Events(rawValue: EPOLLIN.rawValue)
-    package static let writable = Events(rawValue: EPOLLOUT.rawValue)
+    /// There is something to read, or the end of the stream.
+    public static let readable = Events(rawValue: EPOLLIN.rawValue)
+    /// There is room to write.
+    public static let writable = Events(rawValue: EPOLLOUT.rawValue)
     /// The peer has ended its sending side.
-    package static let peerEnded = Events(rawValue: EPOLLRDHUP.rawValue)
+    public static let peerEnded = Events(rawValue: EPOLLRDHUP.rawValue)
     /// Both sides are closed, or the connection was reset.
-    package static let hungUp = Events(rawValue: EPOLLHUP.rawValue | EPOLLERR.rawValue)
+    public static let hungUp = Events(rawValue: EPOLLHUP.rawValue | EPOLLERR.rawValue)
 }
 
 /// An epoll loop with a timer wheel. Lives on one thread.
 package final class EventLoop {
     private static let batch = 256
+    /// Timers that one turn serves; the rest have the next turn, which does not wait. A handler that
+    /// arms its timer for the past again and again thus cannot hold the loop.
+    private static let expiryBatch = 4096
 
     /// The time of this turn; constant within it.
     package private(set) var now: Instant
@@ -58,6 +67,7 @@ package final class EventLoop {
     private let epoll: Int32
     private let events: UnsafeMutablePointer<epoll_event>
     private var removed: [EventSource] = []
+    private var releasing: [EventSource] = []
     private var deferred: [EventSource] = []
     private var resuming: [EventSource] = []
     private var isStopped = false
@@ -70,6 +80,7 @@ package final class EventLoop {
         wallClock = WallClock(at: now)
         timers = TimerWheel(now: now)
         removed.reserveCapacity(256)
+        releasing.reserveCapacity(256)
         deferred.reserveCapacity(256)
         resuming.reserveCapacity(256)
     }
@@ -98,6 +109,7 @@ package final class EventLoop {
         guard epoll_ctl(epoll, EPOLL_CTL_ADD, source.fd, &event) == 0 else {
             throw .last("epoll_ctl")
         }
+        source.isWatched = true
         _ = Unmanaged.passRetained(source)
     }
 
@@ -107,7 +119,7 @@ package final class EventLoop {
         guard source.fd >= 0 else { return }
         _ = close(source.fd)
         source.fd = -1
-        removed.append(source)
+        forget(source)
     }
 
     /// Stops watching a source and gives its descriptor, still open, to the caller.
@@ -117,8 +129,15 @@ package final class EventLoop {
         var event = epoll_event()
         _ = epoll_ctl(epoll, EPOLL_CTL_DEL, fd, &event)
         source.fd = -1
-        removed.append(source)
+        forget(source)
         return fd
+    }
+
+    private func forget(_ source: EventSource) {
+        // A source whose `add` failed was never retained.
+        guard source.isWatched else { return }
+        source.isWatched = false
+        removed.append(source)
     }
 
     /// Calls `resume` on a source in the next turn, which then does not wait: how a connection with
@@ -147,6 +166,7 @@ package final class EventLoop {
         now = MonotonicClock.now()
         wallClock.refresh(at: now)
         turns &+= 1
+        timers.skipIdleTime(to: now)
         if count > 0 {
             for index in 0..<count {
                 guard let pointer = events[index].data.ptr else { continue }
@@ -155,7 +175,8 @@ package final class EventLoop {
                 source._withUnsafeGuaranteedRef { if $0.fd >= 0 { $0.ready(bits) } }
             }
         }
-        while let token = timers.popExpired(now: now) {
+        for _ in 0..<Self.expiryBatch {
+            guard let token = timers.popExpired(now: now) else { break }
             guard let pointer = UnsafeRawPointer(bitPattern: token) else { continue }
             Unmanaged<TimerTarget>.fromOpaque(pointer).takeUnretainedValue().timerFired()
         }
@@ -168,8 +189,10 @@ package final class EventLoop {
             resuming.removeAll(keepingCapacity: true)
         }
         if !removed.isEmpty {
-            for source in removed { Unmanaged.passUnretained(source).release() }
-            removed.removeAll(keepingCapacity: true)
+            // Swapped, since the end of a source's life may be what removes another one.
+            swap(&removed, &releasing)
+            for source in releasing { Unmanaged.passUnretained(source).release() }
+            releasing.removeAll(keepingCapacity: true)
         }
     }
 

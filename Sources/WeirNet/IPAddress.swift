@@ -22,6 +22,8 @@ package struct IPAddress: Hashable, Sendable {
 
     /// Parses dotted IPv4 or IPv6 text without brackets; `nil` when it is neither.
     package init?(_ text: String) {
+        // C would stop reading at a NUL and take what stands before it.
+        guard !text.utf8.contains(0) else { return nil }
         var v4 = in_addr()
         var v6 = in6_addr()
         if inet_pton(AF_INET, text, &v4) == 1 {

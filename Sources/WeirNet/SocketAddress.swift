@@ -91,7 +91,8 @@ package enum SocketAddress: Hashable, Sendable {
 extension SocketAddress: CustomStringConvertible {
     package var description: String {
         switch self {
-        case .ip(let address, let port): address.isV4 ? "\(address):\(port)" : "[\(address)]:\(port)"
+        case .ip(let address, let port):
+            address.isV4 ? "\(address):\(port)" : "[\(address)]:\(port)"
         case .unix(let path): "unix:\(path)"
         }
     }

@@ -123,21 +123,27 @@ public final class TimerWheel {
         return nil
     }
 
+    /// Moves an empty wheel on to `now`; otherwise the first timer armed after hours of rest would
+    /// have the hours walked through tick by tick.
+    public func skipIdleTime(to now: Instant) {
+        if linkedCount == 0 { cursor = max(cursor, now.nanoseconds >> Self.tickShift) }
+    }
+
     /// When `popExpired` may next have something to return; `nil` when no timer is linked.
     public func nextWake() -> Instant? {
         guard linkedCount > 0 else { return nil }
+        // Timers of the upper levels come down at the boundary, and may be due before a timer of
+        // level 0 that lies beyond it.
+        let boundary = (cursor | 255) + 1
         let start = Int(cursor & 255)
-        for offset in 0..<5 {
-            let word = (start / 64 + offset) % 4
+        for word in start / 64..<4 {
             var bits = occupied[word]
-            if offset == 0 { bits &= ~UInt64(0) << UInt64(start % 64) }
-            if offset == 4 { bits &= ~(~UInt64(0) << UInt64(start % 64)) }
+            if word == start / 64 { bits &= ~UInt64(0) << UInt64(start % 64) }
             guard bits != 0 else { continue }
             let slot = word * 64 + bits.trailingZeroBitCount
-            let distance = Int64((slot - start + 256) % 256)
-            return Instant(nanoseconds: (cursor + distance) << Self.tickShift)
+            return Instant(nanoseconds: (cursor + Int64(slot - start)) << Self.tickShift)
         }
-        return Instant(nanoseconds: ((cursor | 255) + 1) << Self.tickShift)
+        return Instant(nanoseconds: boundary << Self.tickShift)
     }
 
     // MARK: Lists
