@@ -2,7 +2,7 @@
 
 import Glibc
 import WeirConfig
-import WeirNet
+package import WeirNet
 
 /// Why a listener could not be opened.
 package struct ListenFailure: Error, CustomStringConvertible {

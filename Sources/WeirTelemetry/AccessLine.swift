@@ -1,16 +1,16 @@
 // One exchange as one line of JSON: the access log's format. See docs/access-log.md.
 
 /// Writes access log lines into memory that is known to be large enough.
-enum AccessLine {
+package enum AccessLine {
     /// Bytes of one value that are logged; the rest of a longer one is left out.
-    static var maxTargetBytes: Int { 4096 }
-    static var maxValueBytes: Int { 1024 }
+    package static var maxTargetBytes: Int { 4096 }
+    package static var maxValueBytes: Int { 1024 }
 
     /// Room for keys, numbers, the time, the phase and the reason.
     private static var fixedBytes: Int { 1024 }
 
     /// No line needs more than this.
-    static var maxBytes: Int { bound(valueBytes: maxTargetBytes + 9 * maxValueBytes) }
+    package static var maxBytes: Int { bound(valueBytes: maxTargetBytes + 9 * maxValueBytes) }
 
     @inline(__always)
     private static func bound(valueBytes: Int) -> Int {
@@ -25,7 +25,7 @@ enum AccessLine {
     }
 
     /// The most bytes that a record's line may take.
-    static func bound(_ record: AccessRecord) -> Int {
+    package static func bound(_ record: AccessRecord) -> Int {
         let sum =
             record.requestID.count &+ record.tenant.count &+ record.client.count
             &+ record.method.count &+ record.host.count &+ record.target.count

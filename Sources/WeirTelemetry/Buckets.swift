@@ -10,7 +10,7 @@ package enum Buckets {
     ]
 
     /// The bounds in seconds, as the exposition writes them.
-    static let labels: [StaticString] = [
+    package static let labels: [StaticString] = [
         "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5",
         "1", "2.5", "5", "10", "30",
     ]

@@ -107,6 +107,11 @@ struct JSONBytes {
         }
     }
 
+    /// Writes text as a JSON string.
+    mutating func string(_ utf8: UnsafeBufferPointer<UInt8>) {
+        if let start = utf8.baseAddress { string(start, count: utf8.count) } else { raw("\"\"") }
+    }
+
     /// Writes bytes as a JSON string. Bytes that are not UTF-8 become `\u00XX`, one each, so that
     /// a hostile request cannot break the line and none of what it sent is lost.
     @inline(never)

@@ -1,7 +1,5 @@
 // The way of a log line from a worker to the log writer: a ring that drops rather than waits.
 
-import CWeir
-import Glibc
 import Synchronization
 
 /// A ring of bytes between one producer, a worker, and one consumer, the log writer.
@@ -28,7 +26,7 @@ package final class LogRing: @unchecked Sendable {
     private let memory: UnsafeMutablePointer<UInt8>
     /// Behind a pointer, so that no access to it is checked for exclusivity. Producer only.
     private let producer: UnsafeMutablePointer<Producer>
-    private let wakeup: Int32
+    private let wakeup: LogWakeup?
 
     private let published = Atomic<UInt64>(0)
     private let padding = Atomic<UInt64>(.max)
@@ -36,8 +34,8 @@ package final class LogRing: @unchecked Sendable {
 
     /// - Parameters:
     ///   - capacity: bytes, rounded up to a power of two of at least `minCapacity`.
-    ///   - wakeup: an eventfd to post to when the ring becomes more than half full, or -1.
-    package init(capacity: Int = LogRing.defaultCapacity, wakeup: Int32 = -1) {
+    ///   - wakeup: whom to wake when the ring becomes more than half full.
+    package init(capacity: Int = LogRing.defaultCapacity, wakeup: LogWakeup? = nil) {
         var size = Self.minCapacity
         while size < min(capacity, 1 << 30) { size *= 2 }
         self.capacity = size
@@ -90,8 +88,7 @@ package final class LogRing: @unchecked Sendable {
             producer.pointee.hasWoken = false
         } else if !producer.pointee.hasWoken {
             producer.pointee.hasWoken = true
-            var one: UInt64 = 1
-            if wakeup >= 0 { _ = Glibc.write(wakeup, &one, 8) }
+            wakeup?.post()
         }
     }
 

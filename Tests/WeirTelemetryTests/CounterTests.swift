@@ -2,7 +2,7 @@
 
 import Testing
 
-@testable import WeirTelemetry
+import WeirTelemetry
 
 struct CounterTests {
     private let codes: [StaticString] = ["bad_request", "draining"]
