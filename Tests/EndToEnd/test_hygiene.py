@@ -163,18 +163,13 @@ def test_everything_else_passes_unchanged_and_in_order(pair):
     assert response.one("date") == "Mon, 01 Jan 2024 00:00:00 GMT"
 
 
-def test_reason_header_of_an_upstream_does_not_pass_for_weirs_own(pair):
-    """A client that reads x-weir-reason must be able to believe it."""
-    running, _ = pair(lambda request: ok(b"", "503 Busy", x_weir_reason="draining"))
-    assert running.get().reason is None
-
-
 def test_http_1_0_clients_are_served_by_1_1_upstream(pair):
     running, behind = pair()
     with running.client() as client:
         client.send(b"GET / HTTP/1.0\r\nHost: a\r\n\r\n")
         assert client.read().status == 200
     assert behind.requests[0].raw.startswith(b"GET / HTTP/1.1\r\n")
+    assert behind.requests[0].one("via") == "1.0 weir", "Via names the protocol that was received"
 
 
 @pytest.mark.parametrize(

@@ -70,10 +70,13 @@ class Client(Wire):
     def send(self, data):
         self.sock.sendall(data)
 
-    def send_until_answered(self, pieces):
-        """Sends the pieces one by one and stops as soon as an answer or a close arrives."""
+    def send_until_answered(self, pieces, answers=1):
+        """Sends the pieces one by one; True when all were sent.
+
+        Stops at a close and, where one answer is expected, as soon as it begins to arrive.
+        """
         for piece in pieces:
-            if select.select([self.sock], [], [], 0)[0]:
+            if answers == 1 and select.select([self.sock], [], [], 0)[0]:
                 return False
             try:
                 self.sock.sendall(piece)

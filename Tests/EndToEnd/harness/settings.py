@@ -44,7 +44,14 @@ def configuration(clusters, routes=None, listeners=None, runtime=None):
     return made | {"clusters": clusters} if clusters else made
 
 
+class Plain(yaml.SafeDumper):
+    """Writes a value that occurs twice out twice: weir refuses anchors and aliases."""
+
+    def ignore_aliases(self, data):
+        return True
+
+
 def to_yaml(settings):
     if isinstance(settings, str):
         return settings
-    return yaml.safe_dump(settings, sort_keys=False, width=1000)
+    return yaml.dump(settings, Dumper=Plain, sort_keys=False, width=1000)
