@@ -178,6 +178,7 @@ case("CL space before name", post(" Content-Length: 5", body=b"hello"), BAD)
 case("CL NUL in name", post("Content\0Length: 5", body=b"hello"), BAD)
 case("CL behind CR", post("X: y\rContent-Length: 5", body=b"hello"), BAD)
 case("CL above the limit", post(f"Content-Length: {BODY_LIMIT + 1}"), BODY_TOO_LARGE)
+case("CL above the limit, with its body", post(f"Content-Length: {BODY_LIMIT + 1}", body=b"x" * (BODY_LIMIT + 1)), BODY_TOO_LARGE)
 case("CL at the limit", post(f"Content-Length: {BODY_LIMIT}", body=b"x" * BODY_LIMIT), posted(b"x" * BODY_LIMIT))
 case("CL in GET", head("Content-Length: 5", body=b"hello"), Forwarded(body=b"hello"))
 case("CL in DELETE", head("Content-Length: 5", first="DELETE / HTTP/1.1", body=b"hello"),

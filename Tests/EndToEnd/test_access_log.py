@@ -83,7 +83,7 @@ def test_refusals_carry_their_reason(pair):
     ]
     for path, options, status, reason in cases:
         response = running.get(path, **options)
-        assert (response.status, response.reason) == (status, reason)
+        assert (response.status, response.reason) == (status, reason), path[:50]
     lines = running.wait_log(len(cases))
     assert [(line["status"], line["reason"]) for line in lines] == [
         (status, reason) for _, _, status, reason in cases

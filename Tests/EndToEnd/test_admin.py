@@ -263,3 +263,9 @@ def test_refused_reload_answers_with_places(counted):
     last = running.status()["last_reload"]
     assert last["ok"] is False
     assert json.dumps(last)
+
+
+def test_process_log_is_json_when_not_on_a_terminal(counted):
+    running, _ = counted
+    lines = [json.loads(line) for line in running.stderr.splitlines()]
+    assert any(line["level"] == "info" and running.edge in json.dumps(line) for line in lines)

@@ -153,7 +153,7 @@ def test_buffer_memory_ceiling(weir, upstream):
 
 def test_connections_that_come_and_go_leave_nothing(weir, upstream):
     behind = upstream()
-    running = weir(configuration([cluster("main", behind)]))
+    running = weir(configuration([cluster("main", behind, keepalive={"max_idle": 2})]))
     assert running.get().status == 200
     before = running.open_files
     for _ in range(20):
@@ -165,7 +165,7 @@ def test_connections_that_come_and_go_leave_nothing(weir, upstream):
                 client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf")
         for number, client in enumerate(held):
             client.reset() if number % 2 else client.close()
-    until(lambda: running.open_files <= before + 70, "the descriptors are free again (but for the pools)")
+    until(lambda: running.open_files <= before + 4, "the descriptors are free again (but for the pools)")
     works_again(running)
 
 
