@@ -37,7 +37,7 @@ final class AdminConnection: EventSource {
 
     func start() {
         timer = server.loop.timers.add(self)
-        arm(AdminServer.requestTimeout)
+        arm(server.requestTimeout)
     }
 
     private func arm(_ timeout: Interval) {
@@ -70,7 +70,7 @@ final class AdminConnection: EventSource {
                 Socket.shutdownSending(fd)
                 phase = .draining
                 input.removeAll()
-                arm(AdminServer.requestTimeout)
+                arm(server.requestTimeout)
             }
             if phase == .open, answerNext() {
                 answered += 1
@@ -98,7 +98,7 @@ final class AdminConnection: EventSource {
         if sent > 0 {
             output.removeAll()
             sent = 0
-            arm(AdminServer.requestTimeout)
+            arm(server.requestTimeout)
         }
         return true
     }
@@ -213,7 +213,7 @@ final class AdminConnection: EventSource {
         output += head.utf8
         if !isHead { output += response.body }
         if isLast { phase = .closing }
-        arm(AdminServer.responseTimeout)
+        arm(server.responseTimeout)
     }
 
     // MARK: Reading the head

@@ -28,13 +28,13 @@ package struct AdminResponse {
     }
 
     /// An answer for people.
-    package static func text(_ status: Int = 200, _ text: String) -> AdminResponse {
+    package static func text(_ status: Int, _ text: String) -> AdminResponse {
         AdminResponse(
             status: status, contentType: "text/plain; charset=utf-8", body: Array(text.utf8))
     }
 
     /// An answer for programs.
-    package static func json(_ status: Int = 200, _ bytes: [UInt8]) -> AdminResponse {
+    package static func json(_ status: Int, _ bytes: [UInt8]) -> AdminResponse {
         AdminResponse(status: status, contentType: "application/json", body: bytes)
     }
 }

@@ -3,19 +3,17 @@
 import Glibc
 import WeirHTTP
 package import WeirNet
-import WeirTime
+package import WeirTime
 
 /// Serves the admin endpoints. Lives on the thread of its loop.
 package final class AdminServer {
     static let maxConnections = 64
     static let maxBodyBytes = 1 << 20
-    /// A request must be complete this long after the connection or the last answer.
-    static let requestTimeout = Interval.seconds(10)
-    /// An answer must have been read this long after it began.
-    static let responseTimeout = Interval.seconds(30)
     static let headLimits = HeadLimits(maxBytes: 16 << 10, maxFields: 64, maxTargetBytes: 4096)
 
     let loop: EventLoop
+    let requestTimeout: Interval
+    let responseTimeout: Interval
     var gate: AdminGate
     /// Reused from request to request: only one is parsed at a time.
     var head = RequestHead(maxFields: AdminServer.headLimits.maxFields)
@@ -24,11 +22,20 @@ package final class AdminServer {
     private var listener: AdminListener?
     private var connections: [ObjectIdentifier: AdminConnection] = [:]
 
-    /// - Parameter token: what changes must carry as a bearer token; `nil` asks for none.
-    package init(loop: EventLoop, address: SocketAddress, token: [UInt8]?, routes: [AdminRoute]) {
+    /// - Parameters:
+    ///   - token: what changes must carry as a bearer token; `nil` asks for none.
+    ///   - requestTimeout: a request must be complete this long after the connection or the last
+    ///     answer, however many bytes of it have come.
+    ///   - responseTimeout: an answer must have been read this long after it began.
+    package init(
+        loop: EventLoop, address: SocketAddress, token: [UInt8]?, routes: [AdminRoute],
+        requestTimeout: Interval = .seconds(10), responseTimeout: Interval = .seconds(30)
+    ) {
         self.loop = loop
         self.address = address
         self.routes = routes
+        self.requestTimeout = requestTimeout
+        self.responseTimeout = responseTimeout
         gate = AdminGate(address: address, token: token)
     }
 

@@ -60,3 +60,62 @@ package struct CounterTotals: Sendable {
         workers.reduce(0) { $0 &+ $1[counter.rawValue] }
     }
 }
+
+extension CounterTotals {
+    /// Writes the sums as members of an object that is open, for the status page.
+    package func write(to json: inout JSONWriter) {
+        json.key("workers")
+        json.array { json in
+            for cells in workers {
+                json.object { json in
+                    for counter in WorkerCounter.allCases {
+                        json.member(Self.key(counter), cells[counter.rawValue])
+                    }
+                }
+            }
+        }
+        json.key("routes")
+        json.object { json in
+            for route in routes {
+                json.key(route.name)
+                json.object { json in
+                    for counter in RouteCounter.allCases {
+                        json.member(Self.key(counter), route[counter])
+                    }
+                    json.key("refusals")
+                    json.object { json in
+                        for (code, count) in zip(refusalCodes, route.refusals) where count > 0 {
+                            json.member(code.description, count)
+                        }
+                    }
+                }
+            }
+        }
+        json.key("clusters")
+        json.object { json in
+            for cluster in clusters {
+                json.key(cluster.name)
+                json.object { json in
+                    for counter in ClusterCounter.allCases {
+                        json.member(Self.key(counter), cluster[counter])
+                    }
+                }
+            }
+        }
+    }
+
+    /// A counter's name in the style of the configuration: `bytesSent` becomes `bytes_sent`, and
+    /// `responses2xx` becomes `responses_2xx`.
+    private static func key(_ counter: some Any) -> String {
+        var key = ""
+        var previous: Character = "_"
+        for character in "\(counter)" {
+            let startsWord =
+                character.isUppercase || (character.isNumber && !previous.isNumber)
+            if startsWord { key.append("_") }
+            key += character.lowercased()
+            previous = character
+        }
+        return key
+    }
+}

@@ -1,5 +1,6 @@
 // Counters: the right cell, the right bucket, and nothing lost to a reload.
 
+import Foundation
 import Testing
 
 import WeirTelemetry
@@ -60,5 +61,26 @@ struct CounterTests {
         worker.add(.requestsActive, 3)
         worker.subtract(.requestsActive)
         #expect(worker.load(.requestsActive) == 2)
+    }
+
+    @Test func `the status page gets the sums of all workers`() throws {
+        let registry = CounterRegistry(workers: 2, refusalCodes: codes)
+        for worker in 0..<2 {
+            registry.route("a", worker: worker).count(status: 200, durationNanoseconds: 5)
+            registry.route("a", worker: worker).countRefusal(0)
+            registry.cluster("c", worker: worker).add(.bytesSent, 3)
+            registry.worker(worker).add(.connectionsActive, UInt64(worker))
+        }
+        var json = JSONWriter()
+        json.object { CounterTotals(registry).write(to: &$0) }
+        let root = try JSONSerialization.jsonObject(with: Data(json.bytes)) as? [String: Any]
+        let workers = root?["workers"] as? [[String: Int]]
+        #expect(workers?.map { $0["connections_active"] } == [0, 1])
+        let route = (root?["routes"] as? [String: Any])?["a"] as? [String: Any]
+        #expect(route?["responses_2xx"] as? Int == 2)
+        #expect(route?["duration_sum_nanoseconds"] as? Int == 10)
+        #expect(route?["refusals"] as? [String: Int] == ["bad_request": 2])
+        let cluster = (root?["clusters"] as? [String: Any])?["c"] as? [String: Int]
+        #expect(cluster?["bytes_sent"] == 6)
     }
 }

@@ -27,15 +27,17 @@ struct RouteReachability {
     static func run(_ routes: [Route], _ report: Report) {
         var seen = RouteReachability()
         for (index, route) in routes.enumerated() {
-            if let earlier = seen.cover(of: route.match) {
+            if let covers = seen.cover(of: route.match), let last = covers.last {
                 let places = report.places.routes
+                let names = Text.either(covers.map { "'\(routes[$0].name)'" })
                 report.warning(
                     .unreachableRoute, at: places[index].range,
-                    "route '\(route.name)' never matches: '\(routes[earlier].name)' comes first and "
-                        + "takes all of its requests",
+                    "route '\(route.name)' never matches: each of its requests is taken by "
+                        + "\(names) before it",
                     help: "move it up, or remove it",
                     related: Diagnostic.Related(
-                        range: places[earlier].range, label: "takes them all"))
+                        range: places[last].range,
+                        label: covers.count == 1 ? "takes them all" : "takes the last of them"))
             }
             seen.insert(route.match, at: index)
         }
@@ -53,19 +55,19 @@ struct RouteReachability {
         }
     }
 
-    /// An earlier route that takes what `match` would; the last of them when it takes several.
-    private func cover(of match: Route.Match) -> Int? {
-        if let index = identical[match] { return index }
+    /// The earlier routes that together take what `match` would, in their order.
+    private func cover(of match: Route.Match) -> [Int]? {
+        if let index = identical[match] { return [index] }
         guard !taken.isEmpty else { return nil }
         let paths = Self.covers(of: match.path)
-        if match.hosts.isEmpty { return first(in: .any, paths) }
-        var last = 0
+        if match.hosts.isEmpty { return first(in: .any, paths).map { [$0] } }
+        var covers: Set<Int> = []
         for host in match.hosts {
             let found = Self.covers(of: host).compactMap { first(in: $0, paths) }.min()
             guard let found else { return nil }
-            last = max(last, found)
+            covers.insert(found)
         }
-        return last
+        return covers.sorted()
     }
 
     private func first(in host: HostKey, _ paths: [PathKey]) -> Int? {

@@ -14,6 +14,11 @@ package struct Diagnostic: Equatable, Sendable {
         package var range: SourceRange
         /// Written beside its underline: "first written here".
         package var label: String
+
+        package init(range: SourceRange, label: String) {
+            self.range = range
+            self.label = label
+        }
     }
 
     package var severity: Severity
@@ -26,6 +31,20 @@ package struct Diagnostic: Equatable, Sendable {
     /// What is legal here, or how to put it right.
     package var help: String?
     package var related: Related?
+
+    package init(
+        severity: Severity, code: Code, file: String, range: SourceRange, message: String,
+        label: String? = nil, help: String? = nil, related: Related? = nil
+    ) {
+        self.severity = severity
+        self.code = code
+        self.file = file
+        self.range = range
+        self.message = message
+        self.label = label
+        self.help = help
+        self.related = related
+    }
 
     /// 1-based.
     package var line: Int { range.line }

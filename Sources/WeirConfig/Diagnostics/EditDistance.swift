@@ -1,11 +1,11 @@
 // "Did you mean": the nearest legal word to a misspelt one.
 
-enum EditDistance {
+package enum EditDistance {
     /// Words longer than this are not compared: the cost is the product of the lengths.
     private static let maxLength = 64
 
     /// Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b`.
-    static func between(_ a: String, _ b: String) -> Int {
+    package static func between(_ a: String, _ b: String) -> Int {
         let a = Array(a.utf8)
         let b = Array(b.utf8)
         if a.isEmpty || b.isEmpty { return max(a.count, b.count) }
@@ -29,11 +29,11 @@ enum EditDistance {
 
     /// The candidate within a third of the word's length (at least one edit), nearest first, then
     /// the earliest.
-    static func nearest(
+    package static func nearest(
         to word: String, among candidates: some Sequence<String>
     ) -> (word: String, distance: Int)? {
         let length = word.utf8.count
-        guard length > 0, length <= maxLength else { return nil }
+        guard length > 1, length <= maxLength else { return nil }
         let limit = max(1, length / 3)
         var best: (word: String, distance: Int)?
         for candidate in candidates {

@@ -21,10 +21,12 @@ struct KeyEntry: Sendable {
     var doc: String
     /// The key belongs to a later release and is refused.
     var isLater = false
+    /// The key that is not asked for where this one stands.
+    var standsFor: String?
 
     /// A key that a later release will accept.
-    static func later(_ name: String, _ doc: String) -> KeyEntry {
-        KeyEntry(name: name, type: "", doc: doc, isLater: true)
+    static func later(_ name: String, _ doc: String, insteadOf other: String? = nil) -> KeyEntry {
+        KeyEntry(name: name, type: "", doc: doc, isLater: true, standsFor: other)
     }
 }
 

@@ -117,6 +117,23 @@ private struct Unit: Sendable {
         return value
     }
 
+    /// What other systems write, and what it is here.
+    private static let otherNames = [
+        "k": "KiB", "kb": "KiB", "m": "MiB", "mb": "MiB", "g": "GiB", "gb": "GiB", "sec": "s",
+        "secs": "s", "second": "s", "seconds": "s", "min": "m", "mins": "m", "minute": "m",
+        "minutes": "m", "hr": "h", "hour": "h", "hours": "h", "msec": "ms", "µs": "us",
+    ]
+
+    private func suggestion(for unit: String) -> String? {
+        let legal = names.split(separator: " ").map(String.init)
+        let lower = unit.lowercased()
+        if let same = legal.first(where: { $0.lowercased() == lower }) { return same }
+        let base = lower.hasSuffix("/s") ? String(lower.dropLast(2)) : lower
+        guard let other = Self.otherNames[base] ?? legal.first(where: { $0.lowercased() == base })
+        else { return legal.contains("\(unit)/s") ? "\(unit)/s" : nil }
+        return [other, "\(other)/s"].first { legal.contains($0) }
+    }
+
     private func refuse(
         _ error: QuantityError, _ text: String, _ node: YAMLNode, _ report: Report
     ) {
@@ -132,12 +149,11 @@ private struct Unit: Sendable {
                 .missingUnit, at: node.range, "\(Text.quoted(text)) has no unit",
                 help: "expected \(what); units: \(names)")
         case .badUnit(let unit, let offset):
-            let near = EditDistance.nearest(
-                to: unit, among: names.split(separator: " ").map(String.init))
+            let meant = suggestion(for: unit)
             report.error(
                 .badUnit, at: node.range(from: offset),
                 "unknown unit \(Text.quoted(unit)) in \(Text.quoted(text))",
-                label: near.map { "did you mean '\($0.word)'?" },
+                label: meant.map { "did you mean '\($0)'?" },
                 help: "expected \(what); units: \(names)")
         case .tooLarge:
             report.error(

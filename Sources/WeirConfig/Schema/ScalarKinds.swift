@@ -64,11 +64,14 @@ extension Kind where Value == String {
 
 extension Kind {
     /// One of `words`, or one of `later`, which this release refuses.
-    static func word(_ words: [(String, Value)], later: [String] = []) -> Kind
-    where Value: Sendable {
+    /// `mapping` is what may stand in the word's place.
+    static func word(
+        _ words: [(String, Value)], later: [String] = [], orMapping mapping: String? = nil
+    ) -> Kind where Value: Sendable {
         let names = words.map(\.0)
-        return Kind(type: Text.either(names), bounds: nil) { node, report in
-            let expected = "expected \(Text.either(names))"
+        let choices = Text.either(names + (mapping.map { [$0] } ?? []))
+        return Kind(type: choices, bounds: nil) { node, report in
+            let expected = "expected \(choices)"
             guard let text = node.text else {
                 report.error(.wrongType, at: node.range, "\(expected), found \(node.found)")
                 return nil
@@ -101,7 +104,7 @@ extension Kind {
             if nodes.isEmpty, !mayBeEmpty {
                 report.error(
                     .emptyList, at: node.range, "the list of \(what) is empty",
-                    help: "give at least one, or leave the key out")
+                    help: "give at least one")
                 return nil
             }
             return nodes.compactMap { item.read($0, report) }
@@ -110,7 +113,7 @@ extension Kind {
 
     /// A mapping with keys of its own.
     static func section(
-        _ section: Section, _ decode: @escaping @Sendable (YAMLNode, Report) -> Value?
+        _ decode: @escaping @Sendable (YAMLNode, Report) -> Value?
     ) -> Kind {
         Kind(type: "mapping", bounds: nil, read: decode)
     }
@@ -159,9 +162,12 @@ extension Kind where Value == Int {
                 return nil
             }
             guard let value = Int(text), range.contains(value) else {
+                let bounds = "\(range.lowerBound) to \(range.upperBound)"
                 report.error(
                     .outOfRange, at: node.range,
-                    "\(Text.quoted(text)) is outside \(range.lowerBound) to \(range.upperBound)")
+                    range.count == 1
+                        ? "expected \(range.lowerBound), found \(node.found)"
+                        : "\(Text.quoted(text)) is outside \(bounds)")
                 return nil
             }
             return value

@@ -7,6 +7,8 @@ struct SectionReader {
     private let report: Report
     /// The first of each known key.
     private var entries: [String: YAMLNode.Entry] = [:]
+    /// Keys that another finding already asks for, such as by "did you mean".
+    private var excused: Set<String> = []
 
     /// `nil` after reporting that `node` is not a mapping.
     init?(_ node: YAMLNode, _ section: Section, _ report: Report) {
@@ -31,16 +33,19 @@ struct SectionReader {
             }
             guard let known = section[entry.key] else {
                 strangers[entry.key] = entry.keyRange
-                refuseUnknown(entry)
+                if let meant = refuseUnknown(entry) { excused.insert(meant) }
                 continue
             }
             entries[entry.key] = entry
             if known.isLater { refuseLater(known, entry) }
+            if let other = known.standsFor { excused.insert(other) }
         }
         for key in section.keys where key.isRequired && entries[key.name] == nil {
+            if excused.contains(key.name) { continue }
+            let sentence = key.doc.prefix { $0 != "." }
             report.error(
                 .missingKey, at: startRange, "\(section.noun) needs the key '\(key.name)'",
-                help: "\(key.name): \(key.doc)")
+                help: "\(key.name): \(sentence)")
         }
     }
 
@@ -53,7 +58,8 @@ struct SectionReader {
         if entry.value.isNothing {
             report.error(
                 .wrongType, at: entry.keyRange, "'\(key.name)' has no value",
-                help: "expected \(key.kind.type); leave the key out for its default")
+                help: "expected \(key.kind.type)"
+                    + (key.entry.isRequired ? "" : ", or no such key"))
             return nil
         }
         return key.kind.read(entry.value, report)
@@ -81,7 +87,7 @@ struct SectionReader {
                 related: present.first.map {
                     Diagnostic.Related(range: $0, label: "already given here")
                 })
-        } else if present.isEmpty, !optional {
+        } else if present.isEmpty, !optional, excused.isDisjoint(with: names) {
             report.error(
                 .missingKey, at: startRange, "\(section.noun) needs one of \(Text.either(names))")
         }
@@ -93,12 +99,14 @@ struct SectionReader {
             help: "\(key.doc): planned for a later release; remove the key")
     }
 
-    private func refuseUnknown(_ entry: YAMLNode.Entry) {
+    /// Returns the key of this section that was probably meant.
+    private func refuseUnknown(_ entry: YAMLNode.Entry) -> String? {
         // Advice costs an edit distance per legal key; nobody reads it beyond the bound.
-        let advice = report.isFull ? nil : Suggestion.label(for: entry.key, in: section)
+        let advice = report.isFull ? nil : Suggestion.on(entry.key, in: section)
         report.error(
             .unknownKey, at: entry.keyRange,
-            "unknown key \(Text.quoted(entry.key)) in \(section.noun)", label: advice,
+            "unknown key \(Text.quoted(entry.key)) in \(section.noun)", label: advice?.label,
             help: "expected one of: \(section.accepted.joined(separator: ", "))")
+        return advice?.meant
     }
 }

@@ -1,6 +1,11 @@
 // Advice on an unknown key: another spelling, another place, or weir's word for it.
 
-enum Suggestion {
+struct Suggestion {
+    /// The key of the same section that was probably meant.
+    var meant: String?
+    /// Written beside the caret.
+    var label: String
+
     /// Words that other proxies use, and what the same thing is called here.
     private static let otherWords = [
         "backend": "cluster", "backends": "clusters", "bind": "address", "buffer": "request_buffer",
@@ -15,17 +20,19 @@ enum Suggestion {
         "upstream": "cluster", "upstreams": "clusters", "url": "address",
     ]
 
-    static func label(for key: String, in section: Section) -> String? {
+    /// `nil` when nothing legal comes near.
+    static func on(_ key: String, in section: Section) -> Suggestion? {
         let near = EditDistance.nearest(to: key, among: section.keys.lazy.map(\.name))
-        if let near, near.distance == 1 { return "did you mean '\(near.word)'?" }
+        if let near, near.distance == 1 {
+            return Suggestion(meant: near.word, label: "did you mean '\(near.word)'?")
+        }
         let homes = Schema.sections.filter { $0[key] != nil }.map {
             $0.path.isEmpty ? "the top level" : "'\($0.path)'"
         }
-        if !homes.isEmpty { return "belongs under \(Text.either(homes))" }
-        if let near { return "did you mean '\(near.word)'?" }
         if let word = otherWords[key.lowercased()], section[word] != nil {
-            return "weir calls it '\(word)'"
+            return Suggestion(meant: word, label: "weir calls it '\(word)'")
         }
-        return nil
+        if !homes.isEmpty { return Suggestion(label: "belongs under \(Text.either(homes))") }
+        return near.map { Suggestion(meant: $0.word, label: "did you mean '\($0.word)'?") }
     }
 }

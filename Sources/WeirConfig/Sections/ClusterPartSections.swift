@@ -52,7 +52,10 @@ enum DiscoverySection {
               - name: catalog
                 discovery: { dns: catalog.internal:8080, resolve_every: 10s }
             """,
-        keys: [dns.entry, resolveEvery.entry, .later("file", "endpoints from a watched file")])
+        keys: [
+            dns.entry, resolveEvery.entry,
+            .later("file", "endpoints from a watched file", insteadOf: "dns"),
+        ])
 
     static func decode(_ node: YAMLNode, _ report: Report) -> Cluster.Source? {
         guard let reader = SectionReader(node, section, report) else { return nil }

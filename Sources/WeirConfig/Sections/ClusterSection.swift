@@ -9,16 +9,16 @@ enum ClusterSection {
         "endpoints", .list(of: EndpointSection.kind, "endpoints"),
         "Fixed endpoints, each an IP:port or a mapping with its weight.")
     static let discovery = Key(
-        "discovery", .section(DiscoverySection.section, DiscoverySection.decode),
+        "discovery", .section(DiscoverySection.decode),
         "Endpoints that are looked up.")
     static let loadBalancing = Key(
-        "load_balancing", .section(BalancingSection.section, BalancingSection.decode),
+        "load_balancing", .section(BalancingSection.decode),
         "How an endpoint is picked.")
     static let connectTimeout = Key(
         "connect_timeout", .duration(.milliseconds(1) ... .seconds(60)), default: "1s",
         "How long a connection may take to be made.")
     static let keepalive = Key(
-        "keepalive", .section(KeepaliveSection.section, KeepaliveSection.decode),
+        "keepalive", .section(KeepaliveSection.decode),
         "How idle upstream connections are kept.")
     static let hostHeader = Key(
         "host_header", hostHeaderKind, default: "preserve",
@@ -51,12 +51,14 @@ enum ClusterSection {
             .later("fault", "fault injection"),
         ])
 
+    private static let hostHeaderWord = Kind<Cluster.HostHeader>.word(
+        [("preserve", .preserve), ("endpoint", .endpoint)], orMapping: "{ literal: host[:port] }")
+
     private static let hostHeaderKind = Kind<Cluster.HostHeader>(
-        type: "preserve, endpoint or { literal: host[:port] }", bounds: nil
+        type: hostHeaderWord.type, bounds: nil
     ) { node, report in
         guard case .mapping = node.content else {
-            return Kind.word([("preserve", .preserve), ("endpoint", .endpoint)])
-                .read(node, report)
+            return hostHeaderWord.read(node, report)
         }
         guard let reader = SectionReader(node, HostHeaderSection.section, report) else {
             return nil

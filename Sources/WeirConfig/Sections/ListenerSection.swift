@@ -9,7 +9,7 @@ enum ListenerSection {
         "Where connections are accepted. With port 0 the kernel picks a port at each start. A "
             + "reload binds new addresses and drains removed ones.")
     static let limits = Key(
-        "limits", .section(LimitsSection.section, LimitsSection.decode),
+        "limits", .section(LimitsSection.decode),
         "Bounds on what one client may send, and how slowly.")
     static let trustedProxies = Key(
         "trusted_proxies", .list(of: .prefix, "prefixes", mayBeEmpty: true), default: "[]",

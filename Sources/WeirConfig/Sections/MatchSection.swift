@@ -15,13 +15,13 @@ enum MatchSection {
     static let headers = Key(
         "headers",
         .list(
-            of: .section(ValueMatchSection.header, ValueMatchSection.decodeHeader),
+            of: .section(ValueMatchSection.decodeHeader),
             "header conditions"),
         default: "none", "Conditions on request fields; all must hold.")
     static let query = Key(
         "query",
         .list(
-            of: .section(ValueMatchSection.query, ValueMatchSection.decodeQuery),
+            of: .section(ValueMatchSection.decodeQuery),
             "query conditions"),
         default: "none", "Conditions on query parameters; all must hold.")
 

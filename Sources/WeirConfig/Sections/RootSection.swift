@@ -4,20 +4,20 @@ enum RootSection {
     static let version = Key(
         "version", .integer(1...1), required: true, "The format of this file. It is 1.")
     static let admin = Key(
-        "admin", .section(AdminSection.section, AdminSection.decode), reload: .restart,
+        "admin", .section(AdminSection.decode), reload: .restart,
         "The admin listener: metrics, status, reload. Without it there is none.")
     static let runtime = Key(
-        "runtime", .section(RuntimeSection.section, RuntimeSection.decode),
+        "runtime", .section(RuntimeSection.decode),
         "What concerns the whole process.")
     static let listeners = Key(
         "listeners",
-        .list(of: .section(ListenerSection.section, ListenerSection.decode), "listeners"),
+        .list(of: .section(ListenerSection.decode), "listeners"),
         required: true, "Where weir accepts connections.")
     static let routes = Key(
-        "routes", .list(of: .section(RouteSection.section, RouteSection.decode), "routes"),
+        "routes", .list(of: .section(RouteSection.decode), "routes"),
         required: true, "Which requests go where. The first that matches wins.")
     static let clusters = Key(
-        "clusters", .list(of: .section(ClusterSection.section, ClusterSection.decode), "clusters"),
+        "clusters", .list(of: .section(ClusterSection.decode), "clusters"),
         "Named sets of interchangeable endpoints.")
 
     static let section = Section(

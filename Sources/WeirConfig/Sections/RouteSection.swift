@@ -5,15 +5,15 @@ import WeirTime
 enum RouteSection {
     static let name = Key("name", .name, required: true, "Its name in logs and metrics; unique.")
     static let match = Key(
-        "match", .section(MatchSection.section, MatchSection.decode), default: "every request",
+        "match", .section(MatchSection.decode), default: "every request",
         "The conditions that a request must meet, all of them.")
     static let cluster = Key(
         "cluster", .reference(to: "cluster"), "Forwards to this cluster.")
     static let redirect = Key(
-        "redirect", .section(RedirectSection.section, RedirectSection.decode),
+        "redirect", .section(RedirectSection.decode),
         "Answers with a redirect.")
     static let directResponse = Key(
-        "direct_response", .section(DirectResponseSection.section, DirectResponseSection.decode),
+        "direct_response", .section(DirectResponseSection.decode),
         "Answers with a fixed response.")
     static let timeout = Key(
         "timeout", .orOff(.duration(.milliseconds(1) ... .seconds(86400))), default: "15s",
@@ -27,11 +27,11 @@ enum RouteSection {
         "Replaces the part of the path that path_prefix matched.")
     static let requestHeaders = Key(
         "request_headers",
-        .section(HeaderEditsSection.request, HeaderEditsSection.decodeRequest),
+        .section(HeaderEditsSection.decodeRequest),
         "Changes to the request's fields.")
     static let responseHeaders = Key(
         "response_headers",
-        .section(HeaderEditsSection.response, HeaderEditsSection.decodeResponse),
+        .section(HeaderEditsSection.decodeResponse),
         "Changes to the response's fields.")
 
     static let section = Section(
@@ -53,7 +53,7 @@ enum RouteSection {
             name.entry, match.entry, cluster.entry, redirect.entry, directResponse.entry,
             timeout.entry, requestBuffer.entry, prefixRewrite.entry, requestHeaders.entry,
             responseHeaders.entry,
-            .later("split", "dividing traffic between clusters"),
+            .later("split", "dividing traffic between clusters", insteadOf: "cluster"),
             .later("canary", "gated rollouts"),
             .later("retry", "retries"),
             .later("priority", "priority classes"),

@@ -17,7 +17,7 @@ enum RuntimeSection {
         "buffer_memory", .byteCount(1 << 20...1 << 40), default: "256MiB",
         "Memory for buffers in the whole process. Beyond it new requests are refused.")
     static let accessLog = Key(
-        "access_log", .section(AccessLogSection.section, AccessLogSection.decode), default: "none",
+        "access_log", .section(AccessLogSection.decode), default: "none",
         "One line a request. Without it there is no access log.")
 
     static let section = Section(

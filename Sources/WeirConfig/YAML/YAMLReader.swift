@@ -199,8 +199,12 @@ struct YAMLReader: ~Copyable {
         let place = SourceRange(
             line: Int(clamping: mark.line) + 1, column: Int(clamping: mark.column) + 1)
         let problem = parser.pointee.problem.map { String(cString: $0) } ?? "malformed YAML"
-        // libyaml looks one byte ahead; a tab there is the usual reason for this complaint.
-        if problem.contains("cannot start any token"), parser.pointee.buffer.pointer.pointee == 9 {
+        // libyaml's complaint about a token leaves the byte that it stopped at unread.
+        let isTab =
+            problem.contains("tab character")
+            || problem.contains("cannot start any token")
+                && parser.pointee.buffer.pointer.pointee == 9
+        if isTab {
             report.error(
                 .tab, at: place, "a tab cannot indent or separate here", help: "use spaces")
             return
