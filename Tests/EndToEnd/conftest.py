@@ -1,0 +1,98 @@
+"""Fixtures: each test gets its own instance of weir and its own upstreams, and none outlives it."""
+
+import os
+import shutil
+
+import pytest
+
+from harness import RawUpstream, Weir, cluster, configuration, patience
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item.add_marker(pytest.mark.timeout(patience(60)))
+
+
+def instances(keep):
+    """A factory of weir and a finaliser that complains about what went wrong inside."""
+    running = []
+
+    def start(settings, **options):
+        made = Weir.__new__(Weir)
+        running.append(made)
+        made.__init__(settings, **options)
+        return made
+
+    def finish():
+        complaints = [made.stop() for made in running if hasattr(made, "process")]
+        for made in running:
+            if hasattr(made, "directory") and not keep:
+                shutil.rmtree(made.directory, ignore_errors=True)
+        assert not any(complaints), "\n".join(complaints)
+
+    return start, finish
+
+
+def recorders():
+    made = []
+
+    def start(answer=None, **options):
+        made.append(RawUpstream(answer, **options))
+        return made[-1]
+
+    def finish():
+        for upstream in made:
+            upstream.stop()
+        for upstream in made:
+            assert not upstream.violations, upstream.violations
+            assert not upstream.failures, upstream.failures
+
+    return start, finish
+
+
+KEEP = bool(os.environ.get("WEIR_TEST_KEEP"))
+
+
+@pytest.fixture
+def weir():
+    start, finish = instances(KEEP)
+    yield start
+    finish()
+
+
+@pytest.fixture(scope="module")
+def module_weir():
+    start, finish = instances(KEEP)
+    yield start
+    finish()
+
+
+@pytest.fixture
+def upstream():
+    start, finish = recorders()
+    yield start
+    finish()
+
+
+@pytest.fixture(scope="module")
+def module_upstream():
+    start, finish = recorders()
+    yield start
+    finish()
+
+
+@pytest.fixture
+def pair(weir, upstream):
+    """One upstream behind one weir with one worker: the plainest setting."""
+
+    def start(answer=None, runtime=None, listeners=None, routes=None, handle=None, **options):
+        behind = upstream(answer, handle=handle)
+        settings = configuration(
+            [cluster("main", behind, **options)],
+            listeners=listeners,
+            routes=routes,
+            runtime={"workers": 1} | (runtime or {}),
+        )
+        return weir(settings), behind
+
+    return start

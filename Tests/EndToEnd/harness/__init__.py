@@ -1,0 +1,31 @@
+"""Everything the end-to-end tests share: the process under test, upstreams, clients, configs."""
+
+from .client import Client, Response, exchange, get
+from .patience import SLOWDOWN, patience, until
+from .process import REPOSITORY, WEIR, Weir
+from .settings import cluster, configuration, forward, listener
+from .upstream import Connection, RawUpstream, Request, ok
+from .wire import Incomplete, values
+
+__all__ = [
+    "REPOSITORY",
+    "SLOWDOWN",
+    "WEIR",
+    "Client",
+    "Connection",
+    "Incomplete",
+    "RawUpstream",
+    "Request",
+    "Response",
+    "Weir",
+    "cluster",
+    "configuration",
+    "exchange",
+    "forward",
+    "get",
+    "listener",
+    "ok",
+    "patience",
+    "until",
+    "values",
+]
