@@ -72,6 +72,7 @@ let package = Package(
         tests("WeirHTTPTests", ["WeirHTTP"]),
         tests("WeirNetTests", ["WeirNet", "WeirTime", "CWeir"]),
         tests("WeirTelemetryTests", ["WeirTelemetry", "WeirTime"]),
+        tests("WeirAdminTests", ["WeirAdmin", "WeirNet", "WeirHTTP", "WeirTime"]),
         tests("WeirProxyTests", ["WeirProxy", "WeirNet", "WeirHTTP", "WeirPolicy", "WeirTime"]),
         tests("WeirServerTests", ["WeirServer", "WeirConfig", "WeirProxy", "WeirTime"]),
         tests("TidyTests", []),
