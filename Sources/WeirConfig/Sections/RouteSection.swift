@@ -74,6 +74,7 @@ enum RouteSection {
         reader.requireOne(of: [cluster.name, redirect.name, directResponse.name])
         let action = decodeAction(reader, report)
         checkPrefix(reader, match, action, report)
+        warnNoEffect(reader, report)
 
         var route = Route(name: name ?? "", action: action ?? .forward(cluster: ""))
         if let match { route.match = match }
@@ -95,6 +96,24 @@ enum RouteSection {
         }
         if let redirect { return .redirect(redirect) }
         return response.map { .respond($0) }
+    }
+
+    /// What shapes a forwarded request says nothing about one that weir answers itself.
+    private static func warnNoEffect(_ reader: SectionReader, _ report: Report) {
+        guard !reader.has(cluster), reader.has(redirect) || reader.has(directResponse) else {
+            return
+        }
+        let keys = [
+            (timeout.name, reader.keyRange(timeout)),
+            (requestBuffer.name, reader.keyRange(requestBuffer)),
+            (prefixRewrite.name, reader.keyRange(prefixRewrite)),
+            (requestHeaders.name, reader.keyRange(requestHeaders)),
+        ]
+        for case (let name, let range?) in keys {
+            report.warning(
+                .noEffect, at: range, "'\(name)' has no effect on a route without 'cluster'",
+                help: "weir answers this route itself; remove the key")
+        }
     }
 
     /// A rewrite of the matched prefix needs a prefix that matched.
