@@ -10,6 +10,12 @@ package struct ChunkedProgress: Equatable, Sendable {
     package var bodyLength: Int
     /// The last chunk and the trailers have been read.
     package var isComplete: Bool
+
+    package init(consumed: Int, bodyLength: Int, isComplete: Bool) {
+        self.consumed = consumed
+        self.bodyLength = bodyLength
+        self.isComplete = isComplete
+    }
 }
 
 /// Decodes one chunked body (RFC 9112 section 7.1). Chunk extensions are dropped.

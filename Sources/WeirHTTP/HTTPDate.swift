@@ -4,7 +4,7 @@
 package struct HTTPDate {
     package static let length = 29
 
-    private var second: Int64 = .min
+    private var second: Int64 = 0
     private var text = [UInt8]("Thu, 01 Jan 1970 00:00:00 GMT".utf8)
 
     package init() {}

@@ -63,10 +63,10 @@ extension LineCursor {
     private func readPath(
         from start: Int, to end: Int, into head: inout RequestHead
     ) throws(Malformed) {
-        let pathEnd = weir_find_byte(base, start, end, UInt8(ascii: "?"))
+        let pathEnd = weir_find_query(base, start, end)
         head.path = stretch(start, pathEnd)
         head.query = pathEnd < end ? stretch(pathEnd &+ 1, end) : .empty
-        if weir_scan_plain_path(base, start, pathEnd) < pathEnd {
+        if weir_is_odd_path(base, start, pathEnd) {
             guard isUnambiguousPath(from: start, to: pathEnd) else { throw .target }
         }
     }

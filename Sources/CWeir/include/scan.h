@@ -47,68 +47,126 @@ static inline uint8_t weir_byte_class(uint8_t byte) {
 
 static inline bool weir_byte_is(uint8_t byte, long kind) { return weir_byte_class(byte) & kind; }
 
-/// The first byte that a field value may not hold: a control other than HTAB.
-static inline size_t weir_scan_value(const uint8_t *_Nonnull bytes, size_t at, size_t end) {
+/// What a scan stops at.
+enum weir_stop {
+    WEIR_AT_CONTROL,    // any control, HTAB too
+    WEIR_AT_NON_WORD,   // no letter, digit, "-" or "."
+    WEIR_AT_NON_TARGET,
+    WEIR_AT_QUESTION,
+    WEIR_AT_ODD_PATH,   // "%", "." or a backslash: a path that calls for a closer look
+};
+
+static inline bool weir_stops_at(uint8_t byte, enum weir_stop stop) {
+    switch (stop) {
+        case WEIR_AT_CONTROL: return byte < 0x20 || byte == 0x7f;
+        case WEIR_AT_NON_WORD:
+            return !weir_byte_is(byte, WEIR_DIGIT) && (uint8_t)((byte | 0x20) - 'a') > 25 &&
+                   byte != '-' && byte != '.';
+        case WEIR_AT_NON_TARGET: return !weir_byte_is(byte, WEIR_TARGET);
+        case WEIR_AT_QUESTION: return byte == '?';
+        case WEIR_AT_ODD_PATH: return byte == '%' || byte == '.' || byte == '\\';
+    }
+    return true;
+}
+
 #if defined(__SSE2__)
-    const __m128i top = _mm_set1_epi8(0x1f), del = _mm_set1_epi8(0x7f);
-    while (end - at >= 16) {
-        __m128i v = _mm_loadu_si128((const __m128i *)(bytes + at));
-        __m128i low = _mm_cmpeq_epi8(_mm_min_epu8(v, top), v);
-        unsigned mask = (unsigned)_mm_movemask_epi8(_mm_or_si128(low, _mm_cmpeq_epi8(v, del)));
-        if (__builtin_expect(!mask, 1)) {
-            at += 16;
-            continue;
+/// The bytes of sixteen that are at most `top` away from `low`, upwards.
+static inline __m128i weir_in_range(__m128i v, char low, char top) {
+    __m128i distance = _mm_sub_epi8(v, _mm_set1_epi8(low));
+    return _mm_cmpeq_epi8(_mm_min_epu8(distance, _mm_set1_epi8(top)), distance);
+}
+
+static inline __m128i weir_equal(__m128i v, char byte) {
+    return _mm_cmpeq_epi8(v, _mm_set1_epi8(byte));
+}
+
+/// `weir_stops_at` for sixteen bytes, as a mask.
+static inline unsigned weir_stop_mask(const uint8_t *_Nonnull bytes, enum weir_stop stop) {
+    __m128i v = _mm_loadu_si128((const __m128i *)bytes), good;
+    switch (stop) {
+        case WEIR_AT_CONTROL:
+            return (unsigned)_mm_movemask_epi8(
+                _mm_or_si128(weir_in_range(v, 0, 0x1f), weir_equal(v, 0x7f)));
+        case WEIR_AT_NON_WORD:
+            good = weir_in_range(_mm_or_si128(v, _mm_set1_epi8(0x20)), 'a', 25);
+            good = _mm_or_si128(good, weir_in_range(v, '0', 9));
+            good = _mm_or_si128(good, weir_in_range(v, '-', 1));
+            return (unsigned)_mm_movemask_epi8(good) ^ 0xffffu;
+        case WEIR_AT_NON_TARGET:
+            good = _mm_andnot_si128(weir_equal(v, '#'), weir_in_range(v, 0x21, 0x7e - 0x21));
+            return (unsigned)_mm_movemask_epi8(good) ^ 0xffffu;
+        case WEIR_AT_QUESTION: return (unsigned)_mm_movemask_epi8(weir_equal(v, '?'));
+        case WEIR_AT_ODD_PATH:
+            return (unsigned)_mm_movemask_epi8(_mm_or_si128(
+                weir_equal(v, '%'), _mm_or_si128(weir_equal(v, '.'), weir_equal(v, '\\'))));
+    }
+    return 0xffffu;
+}
+#endif
+
+/// The kernel of every scan; `stop` is a constant wherever it is used.
+static inline __attribute__((always_inline)) size_t weir_scan(
+    const uint8_t *_Nonnull bytes, size_t at, size_t end, enum weir_stop stop) {
+#if defined(__SSE2__)
+    if (__builtin_expect(end >= 16, 1)) {
+        size_t last = end - 16;
+        for (; at <= last; at += 16) {
+            unsigned mask = weir_stop_mask(bytes + at, stop);
+            if (mask) return at + (size_t)__builtin_ctz(mask);
         }
-        at += (size_t)__builtin_ctz(mask);
-        if (bytes[at] != '\t') return at;
-        at++;
+        // The rest is the upper part of the last sixteen bytes; those below `at` are known.
+        unsigned mask = weir_stop_mask(bytes + last, stop) >> (at - last);
+        return at < end && mask ? at + (size_t)__builtin_ctz(mask) : end;
     }
 #endif
-    while (at < end && !weir_byte_is(bytes[at], WEIR_CONTROL)) at++;
+    while (at < end && !weir_stops_at(bytes[at], stop)) at++;
     return at;
 }
 
-/// The first byte that is not of a kind which has letters, digits, "-" and "." among others:
-/// those go 16 at a time, the others singly, and set `odd`.
-static inline size_t weir_scan_word(const uint8_t *_Nonnull bytes, size_t at, size_t end,
-                                    long kind, bool *_Nonnull odd) {
-#if defined(__SSE2__)
-    const __m128i fold = _mm_set1_epi8(0x20), a = _mm_set1_epi8('a'), z = _mm_set1_epi8(25);
-    const __m128i zero = _mm_set1_epi8('0'), nine = _mm_set1_epi8(9);
-    const __m128i dash = _mm_set1_epi8('-'), one = _mm_set1_epi8(1);
-    while (end - at >= 16) {
-        __m128i v = _mm_loadu_si128((const __m128i *)(bytes + at));
-        __m128i letter = _mm_sub_epi8(_mm_or_si128(v, fold), a);
-        __m128i digit = _mm_sub_epi8(v, zero);
-        __m128i mark = _mm_sub_epi8(v, dash);  // "-" and ".", neighbours
-        __m128i good = _mm_or_si128(_mm_cmpeq_epi8(_mm_min_epu8(letter, z), letter),
-                                    _mm_cmpeq_epi8(_mm_min_epu8(digit, nine), digit));
-        good = _mm_or_si128(good, _mm_cmpeq_epi8(_mm_min_epu8(mark, one), mark));
-        unsigned mask = (unsigned)_mm_movemask_epi8(good) ^ 0xffffu;
-        if (!mask) {
-            at += 16;
-            continue;
-        }
-        at += (size_t)__builtin_ctz(mask);
-        if (!weir_byte_is(bytes[at], kind)) return at;
-        *odd = true;
-        at++;
+/// The first byte that a field value may not hold: a control other than HTAB.
+static inline size_t weir_scan_value(const uint8_t *_Nonnull bytes, size_t at, size_t end) {
+    for (;; at++) {
+        at = weir_scan(bytes, at, end, WEIR_AT_CONTROL);
+        if (at == end || bytes[at] != '\t') return at;
     }
-#endif
-    for (; at < end && weir_byte_is(bytes[at], kind); at++) *odd |= bytes[at] == '_';
-    return at;
+}
+
+/// The first byte that is not of `kind`, which has letters, digits, "-" and "." among others.
+/// The others go one by one, and set `odd`.
+static inline __attribute__((always_inline)) size_t weir_scan_kind(
+    const uint8_t *_Nonnull bytes, size_t at, size_t end, long kind, bool *_Nonnull odd) {
+    for (;; at++) {
+        at = weir_scan(bytes, at, end, WEIR_AT_NON_WORD);
+        if (at == end || !weir_byte_is(bytes[at], kind)) return at;
+        *odd = true;
+    }
 }
 
 /// The first byte that is no tchar.
 static inline size_t weir_scan_token(const uint8_t *_Nonnull bytes, size_t at, size_t end) {
     bool odd = false;
-    return weir_scan_word(bytes, at, end, WEIR_TOKEN, &odd);
+    return weir_scan_kind(bytes, at, end, WEIR_TOKEN, &odd);
 }
 
 /// The first byte that no registered host name or IPv4 address may hold.
 static inline size_t weir_scan_host(const uint8_t *_Nonnull bytes, size_t at, size_t end) {
     bool odd = false;
-    return weir_scan_word(bytes, at, end, WEIR_HOST, &odd);
+    return weir_scan_kind(bytes, at, end, WEIR_HOST, &odd);
+}
+
+/// The first byte that a request target may not hold.
+static inline size_t weir_scan_target(const uint8_t *_Nonnull bytes, size_t at, size_t end) {
+    return weir_scan(bytes, at, end, WEIR_AT_NON_TARGET);
+}
+
+/// The first question mark.
+static inline size_t weir_find_query(const uint8_t *_Nonnull bytes, size_t at, size_t end) {
+    return weir_scan(bytes, at, end, WEIR_AT_QUESTION);
+}
+
+/// Whether a path has bytes that may make it mean something else than it says.
+static inline bool weir_is_odd_path(const uint8_t *_Nonnull bytes, size_t at, size_t end) {
+    return weir_scan(bytes, at, end, WEIR_AT_ODD_PATH) < end;
 }
 
 /// Where the parts of a field line lie; the name begins where the line does.
@@ -125,67 +183,21 @@ static inline bool weir_read_field_line(const uint8_t *_Nonnull bytes, size_t at
                                         size_t longest_name,
                                         struct weir_field_line *_Nonnull line) {
     line->may_have_underscore = false;
-    size_t stop = weir_scan_word(bytes, at, end, WEIR_TOKEN, &line->may_have_underscore);
-    if (stop == at || stop - at > longest_name || stop == end || bytes[stop] != ':') return false;
+    size_t stop = weir_scan_kind(bytes, at, end, WEIR_TOKEN, &line->may_have_underscore);
+    if (stop == at || stop - at > longest_name || end - stop < 3 || bytes[stop] != ':') {
+        return false;
+    }
     line->name_end = stop++;
-    while (stop < end && weir_is_blank(bytes[stop])) stop++;
+    // One space before the value and none after it is what everybody sends.
+    if (bytes[stop] == ' ') stop++;
+    while (stop < end && bytes[stop] <= ' ' && weir_is_blank(bytes[stop])) stop++;
     line->value_start = stop;
     stop = weir_scan_value(bytes, stop, end);
     if (end - stop < 2 || bytes[stop] != '\r' || bytes[stop + 1] != '\n') return false;
     line->next = stop + 2;
-    while (stop > line->value_start && weir_is_blank(bytes[stop - 1])) stop--;
+    while (stop > line->value_start && bytes[stop - 1] <= ' ') stop--;
     line->value_end = stop;
     return true;
-}
-
-/// The first byte that a request target may not hold.
-static inline size_t weir_scan_target(const uint8_t *_Nonnull bytes, size_t at, size_t end) {
-#if defined(__SSE2__)
-    const __m128i space = _mm_set1_epi8(0x20), del = _mm_set1_epi8(0x7f);
-    const __m128i hash = _mm_set1_epi8('#');
-    for (; end - at >= 16; at += 16) {
-        __m128i v = _mm_loadu_si128((const __m128i *)(bytes + at));
-        // Signed, so that bytes from 0x80 on are below the space.
-        __m128i above = _mm_cmpgt_epi8(v, space);
-        __m128i bad = _mm_or_si128(_mm_cmpeq_epi8(v, del), _mm_cmpeq_epi8(v, hash));
-        unsigned mask = (unsigned)_mm_movemask_epi8(_mm_andnot_si128(bad, above)) ^ 0xffffu;
-        if (mask) return at + (size_t)__builtin_ctz(mask);
-    }
-#endif
-    while (at < end && (weir_byte_class(bytes[at]) & WEIR_TARGET)) at++;
-    return at;
-}
-
-/// The first byte equal to `wanted`.
-static inline size_t weir_find_byte(const uint8_t *_Nonnull bytes, size_t at, size_t end,
-                                    uint8_t wanted) {
-#if defined(__SSE2__)
-    const __m128i want = _mm_set1_epi8((char)wanted);
-    for (; end - at >= 16; at += 16) {
-        __m128i v = _mm_loadu_si128((const __m128i *)(bytes + at));
-        unsigned mask = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, want));
-        if (mask) return at + (size_t)__builtin_ctz(mask);
-    }
-#endif
-    while (at < end && bytes[at] != wanted) at++;
-    return at;
-}
-
-/// The first byte of a path that calls for a closer look: "%", "." or a backslash.
-static inline size_t weir_scan_plain_path(const uint8_t *_Nonnull bytes, size_t at, size_t end) {
-#if defined(__SSE2__)
-    const __m128i percent = _mm_set1_epi8('%'), dot = _mm_set1_epi8('.');
-    const __m128i back = _mm_set1_epi8('\\');
-    for (; end - at >= 16; at += 16) {
-        __m128i v = _mm_loadu_si128((const __m128i *)(bytes + at));
-        __m128i odd = _mm_or_si128(_mm_cmpeq_epi8(v, percent), _mm_cmpeq_epi8(v, dot));
-        odd = _mm_or_si128(odd, _mm_cmpeq_epi8(v, back));
-        unsigned mask = (unsigned)_mm_movemask_epi8(odd);
-        if (mask) return at + (size_t)__builtin_ctz(mask);
-    }
-#endif
-    while (at < end && bytes[at] != '%' && bytes[at] != '.' && bytes[at] != '\\') at++;
-    return at;
 }
 
 /// Whether the bytes from `seen` on can change the verdict on an unfinished head: they end its
