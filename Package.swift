@@ -12,8 +12,15 @@ let strict: [SwiftSetting] = [
     .treatAllWarnings(as: .error),
 ]
 
-func layer(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
-    .target(name: name, dependencies: dependencies, swiftSettings: strict)
+// Dynamic exclusivity checks were a third of the instructions of a proxied request. Debug builds,
+// which all tests run, keep them; see docs/adr/0004-exclusivity-checks.md.
+let dataPlane: [SwiftSetting] =
+    strict + [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]
+
+func layer(
+    _ name: String, _ dependencies: [Target.Dependency], _ settings: [SwiftSetting] = strict
+) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings)
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -32,11 +39,11 @@ let package = Package(
         .systemLibrary(name: "CCares"),
         .systemLibrary(name: "CPCRE2"),
 
-        layer("WeirTime", []),
-        layer("WeirPolicy", ["WeirTime"]),
+        layer("WeirTime", [], dataPlane),
+        layer("WeirPolicy", ["WeirTime"], dataPlane),
         layer("WeirConfig", ["WeirTime", "WeirPolicy", "CYAML", "CPCRE2"]),
-        layer("WeirHTTP", ["CWeir"]),
-        layer("WeirNet", ["WeirTime", "CWeir", "CCares"]),
+        layer("WeirHTTP", ["CWeir"], dataPlane),
+        layer("WeirNet", ["WeirTime", "CWeir", "CCares"], dataPlane),
         layer("WeirTelemetry", ["WeirTime", "CWeir"]),
         layer("WeirAdmin", ["WeirTime", "WeirNet", "WeirHTTP", "WeirTelemetry"]),
         layer(
@@ -44,7 +51,7 @@ let package = Package(
             [
                 "WeirTime", "WeirNet", "WeirHTTP", "WeirPolicy", "WeirTelemetry", "CWeir",
                 "CPCRE2",
-            ]),
+            ], dataPlane),
         layer(
             "WeirServer",
             [

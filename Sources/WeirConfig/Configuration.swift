@@ -113,6 +113,8 @@ package struct Route: Equatable, Sendable {
     package var action: Action
     /// From the end of the request to the end of the response's head; `nil` is no limit.
     package var timeout: Interval? = .seconds(15)
+    /// Without a byte in either direction, once the response has begun.
+    package var idleTimeout = Interval.seconds(300)
     /// Bytes of a request body that are gathered before an upstream connection is taken.
     package var requestBuffer = 16 << 10
     /// Replaces the matched prefix.
@@ -126,7 +128,7 @@ package struct Route: Equatable, Sendable {
     }
 
     /// All conditions must hold; one that is absent holds.
-    package struct Match: Equatable, Sendable {
+    package struct Match: Hashable, Sendable {
         /// Any of these; empty matches every host. Lower case, without port.
         package var hosts: [Host] = []
         package var path = Path.any
@@ -154,7 +156,7 @@ package struct Route: Equatable, Sendable {
     }
 
     /// A condition on a header or a query parameter.
-    package struct ValueMatch: Equatable, Sendable {
+    package struct ValueMatch: Hashable, Sendable {
         /// Lower case for headers.
         package var name: String
         package var test: Test
@@ -166,7 +168,7 @@ package struct Route: Equatable, Sendable {
             self.test = test
         }
 
-        package enum Test: Equatable, Sendable {
+        package enum Test: Hashable, Sendable {
             case present
             case exact(String)
             case prefix(String)

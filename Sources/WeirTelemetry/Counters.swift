@@ -9,17 +9,27 @@ package final class CounterBlock: @unchecked Sendable {
 
     package init(count: Int) {
         self.count = count
-        cells = .allocate(capacity: count)
+        // Whole cache lines: two workers' blocks must not share one.
+        let memory = UnsafeMutableRawPointer.allocate(
+            byteCount: (count * MemoryLayout<UInt64>.stride + 63) & ~63, alignment: 64)
+        cells = memory.bindMemory(to: UInt64.self, capacity: count)
         cells.initialize(repeating: 0, count: count)
     }
 
-    deinit { cells.deallocate() }
+    deinit { UnsafeMutableRawPointer(cells).deallocate() }
 
     /// Adds to a counter. Owner thread only.
     @inline(__always)
     package func add(_ index: Int, _ amount: UInt64 = 1) {
         precondition(index >= 0 && index < count)
         cweir_counter_add(cells + index, amount)
+    }
+
+    /// Takes away from a gauge. Owner thread only.
+    @inline(__always)
+    package func subtract(_ index: Int, _ amount: UInt64 = 1) {
+        precondition(index >= 0 && index < count)
+        cweir_counter_add(cells + index, 0 &- amount)
     }
 
     /// Reads a counter. Any thread.

@@ -1,0 +1,108 @@
+// Named sets of interchangeable endpoints, and how weir connects to them.
+
+import WeirPolicy
+import WeirTime
+
+enum ClusterSection {
+    static let name = Key("name", .name, required: true, "Its name in logs and metrics; unique.")
+    static let endpoints = Key(
+        "endpoints", .list(of: EndpointSection.kind, "endpoints"),
+        "Fixed endpoints, each an IP:port or a mapping with its weight.")
+    static let discovery = Key(
+        "discovery", .section(DiscoverySection.decode),
+        "Endpoints that are looked up.")
+    static let loadBalancing = Key(
+        "load_balancing", .section(BalancingSection.decode),
+        "How an endpoint is picked.")
+    static let connectTimeout = Key(
+        "connect_timeout", .duration(.milliseconds(1) ... .seconds(60)), default: "1s",
+        "How long a connection may take to be made.")
+    static let keepalive = Key(
+        "keepalive", .section(KeepaliveSection.decode),
+        "How idle upstream connections are kept.")
+    static let hostHeader = Key(
+        "host_header", hostHeaderKind, default: "preserve",
+        "What the endpoint reads as Host: the client's (preserve), the endpoint's address or the "
+            + "name that was looked up (endpoint), or { literal: www.example.com }.")
+    static let http2 = Key(
+        "http2", .flagNotYet("http2"), default: "false", "HTTP/2 to the endpoints.")
+
+    static let section = Section(
+        "cluster", at: "clusters[]",
+        "Named sets of interchangeable endpoints. Each has exactly one of endpoints and discovery.",
+        example: """
+            clusters:
+              - name: api
+                endpoints: [10.0.1.1:8080, { address: 10.0.1.2:8080, weight: 2 }]
+                load_balancing: { policy: least_request }
+                connect_timeout: 200ms
+                host_header: { literal: api.internal }
+            """,
+        keys: [
+            name.entry, endpoints.entry, discovery.entry, loadBalancing.entry,
+            connectTimeout.entry, keepalive.entry, hostHeader.entry, http2.entry,
+            .later("tls", "TLS to endpoints"),
+            .later("circuit_breakers", "ceilings"),
+            .later("concurrency", "adaptive concurrency"),
+            .later("queue", "admission queues"),
+            .later("outlier_detection", "ejecting failing endpoints"),
+            .later("health_check", "active health checks"),
+            .later("slow_start", "easing new endpoints in"),
+            .later("fault", "fault injection"),
+        ])
+
+    private static let hostHeaderWord = Kind<Cluster.HostHeader>.word(
+        [("preserve", .preserve), ("endpoint", .endpoint)], orMapping: "{ literal: host[:port] }")
+
+    private static let hostHeaderKind = Kind<Cluster.HostHeader>(
+        type: hostHeaderWord.type, bounds: nil
+    ) { node, report in
+        guard case .mapping = node.content else {
+            return hostHeaderWord.read(node, report)
+        }
+        guard let reader = SectionReader(node, HostHeaderSection.section, report) else {
+            return nil
+        }
+        return reader.read(HostHeaderSection.literal).map { .literal($0) }
+    }
+
+    static func decode(_ node: YAMLNode, _ report: Report) -> Cluster? {
+        guard let reader = SectionReader(node, section, report) else { return nil }
+        let name = reader.read(name)
+        if let name, let range = reader.valueRange(self.name) {
+            report.places.clusters.append(Places.Named(name: name, range: range))
+        }
+        reader.requireOne(of: [endpoints.name, discovery.name])
+        let fixed = reader.read(endpoints)
+        if let fixed { refuseDuplicates(fixed, report) }
+        let source = reader.read(discovery) ?? fixed.map { .endpoints($0.map(\.endpoint)) }
+
+        var cluster = Cluster(name: name ?? "", source: source ?? .endpoints([]))
+        reader.read(loadBalancing, into: &cluster.balancer)
+        reader.read(connectTimeout, into: &cluster.connectTimeout)
+        reader.read(keepalive, into: &cluster.keepalive)
+        reader.read(hostHeader, into: &cluster.hostHeader)
+        _ = reader.read(http2)
+        return name == nil || source == nil ? nil : cluster
+    }
+
+    /// An endpoint's state belongs to its address: two of one address would share it.
+    private static func refuseDuplicates(_ endpoints: [EndpointSection.Placed], _ report: Report) {
+        var seen: [Address: SourceRange] = [:]
+        for placed in endpoints {
+            guard let first = seen.updateValue(placed.range, forKey: placed.endpoint.address) else {
+                continue
+            }
+            report.error(
+                .duplicateAddress, at: placed.range, "the cluster already has this endpoint",
+                help: "give it a 'weight' to have it picked more often",
+                related: Diagnostic.Related(range: first, label: "first written here"))
+        }
+    }
+}
+
+enum HostHeaderSection {
+    static let literal = Key("literal", .authority, required: true, "The host that is sent.")
+    static let section = Section(
+        "host_header", at: "clusters[].host_header", "A fixed Host.", keys: [literal.entry])
+}

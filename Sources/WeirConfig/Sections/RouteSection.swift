@@ -1,0 +1,119 @@
+// Which requests go where, and what happens to them on the way.
+
+import WeirTime
+
+enum RouteSection {
+    static let name = Key("name", .name, required: true, "Its name in logs and metrics; unique.")
+    static let match = Key(
+        "match", .section(MatchSection.decode), default: "every request",
+        "The conditions that a request must meet, all of them.")
+    static let cluster = Key(
+        "cluster", .reference(to: "cluster"), "Forwards to this cluster.")
+    static let redirect = Key(
+        "redirect", .section(RedirectSection.decode),
+        "Answers with a redirect.")
+    static let directResponse = Key(
+        "direct_response", .section(DirectResponseSection.decode),
+        "Answers with a fixed response.")
+    static let timeout = Key(
+        "timeout", .orOff(.duration(.milliseconds(1) ... .seconds(86400))), default: "15s",
+        "From the end of the request to the end of the response's head. Beyond it the answer is "
+            + "504.")
+    static let requestBuffer = Key(
+        "request_buffer", .byteCount(0...1 << 20), default: "16KiB",
+        "Bytes of a request's body that are gathered before an upstream connection is taken.")
+    static let prefixRewrite = Key(
+        "prefix_rewrite", .urlPath, default: "none",
+        "Replaces the part of the path that path_prefix matched.")
+    static let requestHeaders = Key(
+        "request_headers",
+        .section(HeaderEditsSection.decodeRequest),
+        "Changes to the request's fields.")
+    static let responseHeaders = Key(
+        "response_headers",
+        .section(HeaderEditsSection.decodeResponse),
+        "Changes to the response's fields.")
+
+    static let section = Section(
+        "route", at: "routes[]",
+        "Routes are tried in order; the first whose conditions all hold wins. Each has exactly one "
+            + "of cluster, redirect and direct_response.",
+        example: """
+            routes:
+              - name: api
+                match: { host: api.example.com, path_prefix: /v1 }
+                cluster: api
+                timeout: 2s
+                prefix_rewrite: /
+                request_headers:
+                  set: { x-served-by: weir }
+                  remove: [x-debug]
+            """,
+        keys: [
+            name.entry, match.entry, cluster.entry, redirect.entry, directResponse.entry,
+            timeout.entry, requestBuffer.entry, prefixRewrite.entry, requestHeaders.entry,
+            responseHeaders.entry,
+            .later("split", "dividing traffic between clusters", insteadOf: "cluster"),
+            .later("canary", "gated rollouts"),
+            .later("retry", "retries"),
+            .later("priority", "priority classes"),
+            .later("rate_limits", "rate limits"),
+            .later("cache", "caching"),
+            .later("slo", "service level objectives"),
+            .later("idempotency", "idempotency keys"),
+        ])
+
+    static func decode(_ node: YAMLNode, _ report: Report) -> Route? {
+        guard let reader = SectionReader(node, section, report) else { return nil }
+        let name = reader.read(name)
+        report.places.routes.append(
+            Places.RoutePlace(
+                name: name ?? "", range: reader.valueRange(self.name) ?? reader.startRange,
+                timeout: reader.valueRange(timeout)))
+        let match = reader.read(match)
+        reader.requireOne(of: [cluster.name, redirect.name, directResponse.name])
+        let action = decodeAction(reader, report)
+        checkPrefix(reader, match, action, report)
+
+        var route = Route(name: name ?? "", action: action ?? .forward(cluster: ""))
+        if let match { route.match = match }
+        if let limit = reader.read(timeout) { route.timeout = limit.value }
+        reader.read(requestBuffer, into: &route.requestBuffer)
+        route.prefixRewrite = reader.read(prefixRewrite)
+        reader.read(requestHeaders, into: &route.requestHeaders)
+        reader.read(responseHeaders, into: &route.responseHeaders)
+        return name == nil || action == nil ? nil : route
+    }
+
+    private static func decodeAction(_ reader: SectionReader, _ report: Report) -> Route.Action? {
+        let target = reader.read(cluster)
+        let redirect = reader.read(redirect)
+        let response = reader.read(directResponse)
+        if let target, let range = reader.valueRange(cluster) {
+            report.places.references.append(Places.Named(name: target, range: range))
+            return .forward(cluster: target)
+        }
+        if let redirect { return .redirect(redirect) }
+        return response.map { .respond($0) }
+    }
+
+    /// A rewrite of the matched prefix needs a prefix that matched.
+    private static func checkPrefix(
+        _ reader: SectionReader, _ match: Route.Match?, _ action: Route.Action?, _ report: Report
+    ) {
+        if case .prefix = match?.path { return }
+        // With conditions that were refused, what they meant is not known.
+        if match == nil, reader.has(self.match) { return }
+        let help = "replaces what 'path_prefix' matched; give 'match: { path_prefix: ... }'"
+        if let range = reader.keyRange(prefixRewrite) {
+            report.error(
+                .conflictingKeys, at: range, "'prefix_rewrite' without 'path_prefix'", help: help)
+        }
+        guard case .redirect(let redirect) = action, redirect.prefixRewrite != nil,
+            let range = reader.keyRange(self.redirect)
+        else { return }
+        report.error(
+            .conflictingKeys, at: range, "'redirect.prefix_rewrite' without 'path_prefix'",
+            help: help)
+    }
+}

@@ -1,0 +1,277 @@
+// A stream socket in a loop: gathers what is to be sent into one call, queues what does not fit.
+
+import Glibc
+
+/// What all connections of a worker share: its read buffer, its buffers and the pending output.
+package final class StreamContext {
+    /// Bytes of the shared read buffer.
+    package static let readBufferSize = 256 << 10
+    private static let scratchSize = 512 << 10
+    private static let maxPieces = 64
+
+    package let loop: EventLoop
+    package let pool: BufferPool
+    /// Where reads land; valid until the next read of any connection of this worker.
+    package let readBuffer: UnsafeMutableRawPointer
+
+    // What the connection `gathering` will send with its next flush: borrowed pieces, and
+    // scratch memory for heads and chunk headers.
+    fileprivate unowned(unsafe) var gathering: Connection?
+    fileprivate let pieces: UnsafeMutablePointer<iovec>
+    fileprivate var pieceCount = 0
+    fileprivate var pieceBytes = 0
+    fileprivate let scratch: UnsafeMutableRawPointer
+    fileprivate var scratchUsed = 0
+
+    package init(loop: EventLoop, pool: BufferPool) {
+        self.loop = loop
+        self.pool = pool
+        readBuffer = .allocate(byteCount: Self.readBufferSize, alignment: 64)
+        pieces = .allocate(capacity: Self.maxPieces)
+        scratch = .allocate(byteCount: Self.scratchSize, alignment: 64)
+    }
+
+    deinit {
+        readBuffer.deallocate()
+        pieces.deallocate()
+        scratch.deallocate()
+    }
+
+    /// Sends what is gathered. Must be called before borrowed bytes become invalid, so at the
+    /// end of each handler that gathered any.
+    package func flush() { gathering?.flush() }
+
+    fileprivate var scratchLeft: Int { Self.scratchSize - scratchUsed }
+    fileprivate var hasRoom: Bool { pieceCount < Self.maxPieces }
+}
+
+/// How far sending has come.
+package enum SendState: Equatable {
+    /// All is with the kernel.
+    case sent
+    /// Bytes are queued; `sendQueueDrained` will be called.
+    case queued
+    /// The connection is broken, or its peer reads so little that the queue's bound is reached.
+    case broken
+}
+
+/// A non-blocking stream socket with bounded output.
+open class Connection: EventSource {
+    package final let context: StreamContext
+    private final var outgoing = ByteQueue()
+    /// Sending has failed; nothing more is sent.
+    package final private(set) var isBroken = false
+    /// Reading has not yet met the end of what the kernel holds.
+    package final var isReadable = false
+    /// The peer has ended its sending side.
+    package final var hasPeerEnded = false
+    /// The last read filled its buffer, so the next one may be larger.
+    private final var readsAreLarge = false
+    /// Bytes sent and received since the connection was made.
+    package final private(set) var bytesSent: UInt64 = 0
+    package final private(set) var bytesReceived: UInt64 = 0
+
+    package init(fd: Int32, context: StreamContext) {
+        self.context = context
+        super.init(fd: fd)
+    }
+
+    // MARK: To be overridden
+
+    /// The queue has become empty after `queued`.
+    open func sendQueueDrained() {}
+
+    /// There may be bytes to read, or an end of stream.
+    open func readReady() {}
+
+    /// The connection is gone: reset, or closed both ways. `readReady` was called before.
+    open func hungUp() {}
+
+    open override func ready(_ events: Events) {
+        // A hung-up socket may still hold what its peer sent last.
+        if !events.isDisjoint(with: [.peerEnded, .hungUp]) { hasPeerEnded = true }
+        if events.contains(.writable), !outgoing.isEmpty { drainQueue() }
+        guard fd >= 0 else { return }
+        if hasPeerEnded || events.contains(.readable) {
+            isReadable = true
+            readReady()
+            context.flush()
+        }
+        if fd >= 0, !events.isDisjoint(with: .hungUp) { hungUp() }
+    }
+
+    // MARK: Reading
+
+    /// Reads once into the context's read buffer. A short read means that the kernel has no more,
+    /// which saves the read that would say so.
+    package final func receive() -> Transfer {
+        let count = readsAreLarge ? StreamContext.readBufferSize : StreamContext.readBufferSize / 4
+        let result = Socket.receive(fd, into: context.readBuffer, count: count)
+        switch result {
+        case .bytes(let n):
+            bytesReceived &+= UInt64(n)
+            readsAreLarge = n == count
+            if n < count, !hasPeerEnded { isReadable = false }
+        case .wouldBlock, .failed, .endOfStream:
+            isReadable = false
+        }
+        return result
+    }
+
+    // MARK: Sending
+
+    /// Bytes that wait in the queue.
+    package final var queuedBytes: Int { outgoing.count }
+
+    /// Memory to write a head or a chunk header into; follow with `commit`.
+    package final func reserve(_ count: Int) -> UnsafeMutableRawBufferPointer {
+        startGathering()
+        if context.scratchLeft < count || !context.hasRoom { _ = flush() }
+        let size = max(0, min(count, context.scratchLeft))
+        startGathering()
+        return UnsafeMutableRawBufferPointer(
+            start: context.scratch + context.scratchUsed, count: size)
+    }
+
+    /// Gathers the first `count` bytes of what `reserve` gave.
+    package final func commit(_ count: Int) {
+        let start = context.scratch + context.scratchUsed
+        context.scratchUsed += count
+        addPiece(start, count)
+    }
+
+    /// Gathers bytes that stay valid until the next flush.
+    package final func gather(_ bytes: UnsafeRawBufferPointer) {
+        guard let start = bytes.baseAddress, bytes.count > 0 else { return }
+        startGathering()
+        if !context.hasRoom {
+            _ = flush()
+            startGathering()
+        }
+        addPiece(UnsafeMutableRawPointer(mutating: start), bytes.count)
+    }
+
+    private final func startGathering() {
+        if context.gathering === self { return }
+        context.flush()
+        context.gathering = self
+    }
+
+    private final func addPiece(_ start: UnsafeMutableRawPointer, _ count: Int) {
+        guard count > 0 else { return }
+        let last = context.pieces + (context.pieceCount - 1)
+        if context.pieceCount > 0, let base = last.pointee.iov_base,
+            base + last.pointee.iov_len == start
+        {
+            last.pointee.iov_len += count
+        } else {
+            context.pieces[context.pieceCount] = iovec(iov_base: start, iov_len: count)
+            context.pieceCount += 1
+        }
+        context.pieceBytes += count
+    }
+
+    /// Sends what is gathered, and queues what the socket does not take.
+    @discardableResult
+    package final func flush() -> SendState {
+        guard context.gathering === self else { return sendState }
+        context.gathering = nil
+        let count = context.pieceCount
+        let total = context.pieceBytes
+        context.pieceCount = 0
+        context.pieceBytes = 0
+        context.scratchUsed = 0
+        guard total > 0, !isBroken, fd >= 0 else { return sendState }
+        var sent = 0
+        if outgoing.isEmpty {
+            let result =
+                count == 1
+                ? Socket.send(fd, context.pieces[0].iov_base, count: context.pieces[0].iov_len)
+                : Socket.send(fd, pieces: context.pieces, count: count)
+            switch result {
+            case .bytes(let n): sent = n
+            case .wouldBlock: break
+            case .failed, .endOfStream:
+                // The loop reports it as `hungUp`, after what can still be read.
+                isBroken = true
+                return .broken
+            }
+            bytesSent &+= UInt64(sent)
+            if sent == total { return .sent }
+        }
+        queue(pieces: count, skipping: sent)
+        return sendState
+    }
+
+    private final var sendState: SendState {
+        isBroken ? .broken : outgoing.isEmpty ? .sent : .queued
+    }
+
+    private final func queue(pieces count: Int, skipping sent: Int) {
+        var skip = sent
+        for index in 0..<count {
+            let piece = context.pieces[index]
+            if skip >= piece.iov_len {
+                skip -= piece.iov_len
+                continue
+            }
+            let rest = UnsafeRawBufferPointer(
+                start: piece.iov_base + skip, count: piece.iov_len - skip)
+            skip = 0
+            guard outgoing.append(rest, pool: context.pool) else {
+                breakOff()
+                return
+            }
+        }
+    }
+
+    private final func drainQueue() {
+        while !outgoing.isEmpty {
+            let bytes = outgoing.bytes
+            guard let start = bytes.baseAddress else { return }
+            switch Socket.send(fd, start, count: bytes.count) {
+            case .bytes(let n):
+                bytesSent &+= UInt64(n)
+                outgoing.consume(n, pool: context.pool)
+                if n < bytes.count { return }
+            case .wouldBlock:
+                return
+            case .failed, .endOfStream:
+                isBroken = true
+                outgoing.clear(pool: context.pool)
+                return
+            }
+        }
+        sendQueueDrained()
+        context.flush()
+    }
+
+    /// Bytes that the peer's kernel has acknowledged. What was merely handed to this kernel says
+    /// nothing about a peer's pace: a send buffer of megabytes takes it in one gulp.
+    package final var bytesAcknowledged: UInt64 {
+        var unacknowledged: Int32 = 0
+        guard ioctl(fd, UInt(TIOCOUTQ), &unacknowledged) == 0 else { return bytesSent }
+        return bytesSent &- UInt64(max(0, unacknowledged))
+    }
+
+    // MARK: Ending
+
+    /// Gives up on a connection from within a handler that is still using it: the loop reports
+    /// the shutdown as `hungUp` in its next turn.
+    package final func breakOff() {
+        isBroken = true
+        _ = shutdown(fd, Int32(SHUT_RDWR))
+    }
+
+    /// Drops what is gathered and queued and closes the socket.
+    package final func closeNow() {
+        if context.gathering === self {
+            context.gathering = nil
+            context.pieceCount = 0
+            context.pieceBytes = 0
+            context.scratchUsed = 0
+        }
+        outgoing.clear(pool: context.pool)
+        context.loop.remove(self)
+    }
+}

@@ -1,0 +1,403 @@
+// A client's HTTP/1 connection: reads requests, one exchange after the other.
+
+import WeirHTTP
+import WeirNet
+import WeirTelemetry
+import WeirPolicy
+import WeirTime
+
+/// One downstream HTTP/1.x connection.
+///
+///     idle --byte--> head --complete--> exchange --answered--> idle
+///                     |                    |---101---> tunnel
+///                     '----refused---------'-----close---> lingering --> closed
+final class H1Downstream: Connection {
+    enum State: UInt8 { case idle, head, exchange, tunnel, lingering, closed }
+
+    /// Reads before other connections get their turn.
+    private static let readsPerTurn = 4
+    /// How long a closed connection still reads, so that its last answer is not lost in a reset.
+    private static let lingerTime = Interval.seconds(2)
+
+    let listener: Listener
+    let peer: SocketAddress
+    unowned(unsafe) let proxy: Proxy
+    unowned(unsafe) var nextInList: H1Downstream?
+    unowned(unsafe) var previousInList: H1Downstream?
+
+    private(set) var state = State.idle
+    private var isProcessing = false
+    /// A part of a head, or what the client sent ahead.
+    private var incoming = ByteQueue()
+    /// How much of a partial head the parser has seen.
+    private var headSeen = 0
+    private var exchange: Exchange?
+    private var timer = TimerID.none
+    /// When the first byte of the current head came.
+    private var headStarted = Instant.distantPast
+
+    // The request's body.
+    private var bodyFraming = BodyFraming.none
+    private var bodyRemaining: Int64 = 0
+    private var isBodyComplete = true
+    private var chunks = ChunkedDecoder()
+
+    // The response's body, and whether it is being read.
+    private var countedBytesSent: UInt64 = 0
+    var writer = H1BodyWriter()
+    private var window = ProgressWindow()
+
+    init(fd: Int32, peer: SocketAddress, listener: Listener, proxy: Proxy) {
+        self.peer = peer
+        self.listener = listener
+        self.proxy = proxy
+        super.init(fd: fd, context: proxy.context)
+    }
+
+    /// Begins to serve the connection, which is in the loop.
+    func start() {
+        proxy.downstreams.insert(self)
+        proxy.counters.add(.connectionsActive)
+        timer = context.loop.timers.add(self)
+        // A client that connects and says nothing has not earned the idle time of one that did.
+        arm(after: listener.settings.headerTimeout)
+    }
+
+    private func arm(after interval: Interval) {
+        context.loop.timers.arm(timer, at: context.loop.now + interval)
+    }
+
+    // MARK: Reading
+
+    /// What is read now has somewhere to go.
+    private var wantsInput: Bool {
+        switch state {
+        case .idle, .head: queuedBytes == 0
+        case .exchange: !isBodyComplete && exchange?.acceptsRequestBody == true
+        case .tunnel: exchange?.acceptsRequestBody == true
+        case .lingering: true
+        case .closed: false
+        }
+    }
+
+    override func readReady() {
+        var reads = 0
+        while isReadable, wantsInput {
+            guard reads < Self.readsPerTurn else { return context.loop.defer(self) }
+            reads += 1
+            switch receive() {
+            case .bytes(let count):
+                proxy.counters.add(.bytesReceived, UInt64(count))
+                take(UnsafeMutableRawBufferPointer(start: context.readBuffer, count: count))
+            case .wouldBlock: return
+            case .endOfStream: return endOfInput()
+            case .failed: return close()
+            }
+        }
+    }
+
+    private func take(_ fresh: UnsafeMutableRawBufferPointer) {
+        if incoming.isEmpty {
+            let used = process(fresh)
+            if used < fresh.count, state != .closed {
+                let rest = UnsafeRawBufferPointer(rebasing: fresh[used...])
+                if !incoming.append(rest, pool: context.pool) { refuseForMemory() }
+            }
+            context.flush()
+        } else if incoming.append(UnsafeRawBufferPointer(fresh), pool: context.pool) {
+            processIncoming()
+        } else {
+            refuseForMemory()
+        }
+    }
+
+    private func processIncoming() {
+        let used = process(incoming.bytes)
+        // What was gathered lies in the queue: send it before the queue moves.
+        context.flush()
+        if state == .closed || state == .lingering {
+            incoming.clear(pool: context.pool)
+        } else {
+            incoming.consume(used, pool: context.pool)
+        }
+    }
+
+    /// Goes on with what was read ahead; called when the exchange before it has ended.
+    override func resume() {
+        if !incoming.isEmpty, wantsInput { processIncoming() }
+        if fd >= 0, isReadable { readReady() }
+        context.flush()
+    }
+
+    /// Serves what `bytes` hold and returns how many of them are used up.
+    private func process(_ bytes: UnsafeMutableRawBufferPointer) -> Int {
+        isProcessing = true
+        defer { isProcessing = false }
+        var used = 0
+        while used < bytes.count {
+            let rest = UnsafeMutableRawBufferPointer(rebasing: bytes[used...])
+            switch state {
+            case .idle, .head:
+                guard queuedBytes == 0 else { return used }
+                let length = readHead(UnsafeRawBufferPointer(rest))
+                if length == 0 { return used }
+                used += length
+            case .exchange:
+                guard !isBodyComplete, exchange?.acceptsRequestBody == true else { return used }
+                used += readBody(rest)
+            case .tunnel:
+                exchange?.tunnelToUpstream(UnsafeRawBufferPointer(rest))
+                return bytes.count
+            case .lingering, .closed:
+                return bytes.count
+            }
+        }
+        return used
+    }
+
+    /// Parses a head and begins its exchange; returns the head's length, 0 when it is not complete.
+    private func readHead(_ bytes: UnsafeRawBufferPointer) -> Int {
+        let settings = listener.settings
+        if state == .idle {
+            state = .head
+            headSeen = 0
+            headStarted = context.loop.now
+        }
+        let exchange = proxy.takeExchange(fields: settings.headFields)
+        let limits = HeadLimits(
+            maxBytes: settings.headBytes, maxFields: settings.headFields,
+            maxTargetBytes: settings.targetBytes)
+        switch exchange.parse(bytes, seen: headSeen, limits: limits) {
+        case .needsMore:
+            if headSeen == 0 { arm(after: settings.headerTimeout) }
+            headSeen = bytes.count
+            proxy.recycle(exchange)
+            return 0
+        case .malformed(let problem):
+            begin(exchange)
+            isBodyComplete = true
+            exchange.refuseMalformed(problem)
+            return bytes.count
+        case .complete:
+            let length = exchange.head.length
+            begin(exchange)
+            beginBody(exchange.head.framing)
+            exchange.headArrived(bytes.part(0, length), bodyFollows: !isBodyComplete)
+            return length
+        }
+    }
+
+    private func begin(_ exchange: Exchange) {
+        state = .exchange
+        self.exchange = exchange
+        writer.reset()
+        context.loop.timers.disarm(timer)
+        exchange.begin(self, startedAt: headStarted)
+    }
+
+    private func beginBody(_ framing: BodyFraming) {
+        bodyFraming = framing
+        switch framing {
+        case .none, .untilClose:
+            isBodyComplete = true
+            return
+        case .length(let length):
+            bodyRemaining = length
+        case .chunked:
+            chunks.reset()
+        }
+        isBodyComplete = false
+        window.beginReceiving(bytesReceived)
+        arm(after: listener.settings.bodyTimeout)
+    }
+
+    /// Hands on a part of the request's body; returns the bytes used up.
+    private func readBody(_ bytes: UnsafeMutableRawBufferPointer) -> Int {
+        guard let exchange else { return bytes.count }
+        if case .chunked = bodyFraming {
+            do {
+                let progress = try chunks.decode(bytes)
+                if progress.isComplete { isBodyComplete = true }
+                exchange.requestBody(
+                    UnsafeRawBufferPointer(rebasing: bytes[..<progress.bodyLength]))
+                if progress.isComplete { exchange.requestEnd(trailers: chunks.trailers) }
+                return progress.consumed
+            } catch {
+                exchange.refuseMalformed(error)
+                return bytes.count
+            }
+        }
+        let count = Int(min(Int64(bytes.count), bodyRemaining))
+        bodyRemaining -= Int64(count)
+        if bodyRemaining == 0 { isBodyComplete = true }
+        exchange.requestBody(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
+        if isBodyComplete { exchange.requestEnd(trailers: []) }
+        return count
+    }
+
+    private func endOfInput() {
+        switch state {
+        case .idle, .lingering: close()
+        case .head: close()
+        case .exchange where !isBodyComplete: exchange?.downstreamGone()
+        // The client has only closed its sending side: it still wants its answer.
+        case .exchange: break
+        case .tunnel: exchange?.tunnelEndFromDownstream()
+        case .closed: break
+        }
+    }
+
+    private func refuseForMemory() {
+        if let exchange, state == .exchange { exchange.refuse(.resourceExhausted) } else { close() }
+    }
+
+    // MARK: For the exchange
+
+    /// Body bytes that the client has not yet been heard on; reading may go on.
+    func resumeReading() {
+        if isReadable || !incoming.isEmpty { context.loop.defer(self) }
+    }
+
+    /// A body that is left unread is small enough to be read and dropped.
+    var canDiscardBody: Bool {
+        if isBodyComplete { return true }
+        if case .length = bodyFraming { return bodyRemaining <= 64 << 10 }
+        return false
+    }
+
+    /// The answer is complete, and the exchange no longer needs this connection.
+    func exchangeEnded(mayPersist: Bool) {
+        exchange = nil
+        window.end()
+        countSent()
+        guard mayPersist, isBodyComplete, !proxy.isDraining else { return linger() }
+        state = .idle
+        headSeen = 0
+        arm(after: listener.settings.idleTimeout)
+        if !isProcessing, isReadable || !incoming.isEmpty { context.loop.defer(self) }
+    }
+
+    private func countSent() {
+        proxy.counters.add(.bytesSent, bytesSent &- countedBytesSent)
+        countedBytesSent = bytesSent
+    }
+
+    /// Both sides speak another protocol from now on.
+    func beginTunnel() {
+        state = .tunnel
+        context.loop.timers.disarm(timer)
+        if isReadable || !incoming.isEmpty { context.loop.defer(self) }
+    }
+
+    /// The answer cannot be completed: the connection's end says so.
+    func abort() {
+        exchange = nil
+        // Where only the connection's end ends the body, an orderly end would look complete.
+        if fd >= 0, writer.mode == .untilClose { Socket.setLingerZero(fd) }
+        close()
+    }
+
+    /// Ends an idle connection now, and any other after its exchange.
+    func drain() {
+        if state == .idle { linger() }
+    }
+
+    // MARK: Ending
+
+    private func linger() {
+        guard state != .closed, state != .lingering else { return }
+        state = .lingering
+        flush()
+        incoming.clear(pool: context.pool)
+        if queuedBytes == 0 { finishSending() } else { watchSending() }
+    }
+
+    private func finishSending() {
+        if hasPeerEnded, !isReadable { return close() }
+        Socket.shutdownSending(fd)
+        arm(after: Self.lingerTime)
+        if isReadable { context.loop.defer(self) }
+    }
+
+    func close() {
+        guard state != .closed else { return }
+        state = .closed
+        let exchange = self.exchange
+        self.exchange = nil
+        incoming.clear(pool: context.pool)
+        context.loop.timers.remove(timer)
+        timer = .none
+        countSent()
+        proxy.counters.subtract(.connectionsActive)
+        proxy.budget.give()
+        proxy.downstreams.remove(self)
+        closeNow()
+        exchange?.downstreamGone()
+        proxy.connectionEnded()
+    }
+
+    override func hungUp() { close() }
+
+    // MARK: Sending and its pace
+
+    override func sendQueueDrained() {
+        switch state {
+        case .exchange, .tunnel: exchange?.downstreamDrained()
+        case .idle, .head: resumeReading()
+        case .lingering: finishSending()
+        case .closed: break
+        }
+    }
+
+    /// The client has not taken all that was sent: from now on it must read at the least rate.
+    func watchSending() {
+        guard window.beginSending(bytesAcknowledged) else { return }
+        let deadline = context.loop.now + listener.settings.sendTimeout
+        if context.loop.timers.deadline(of: timer) > deadline {
+            context.loop.timers.arm(timer, at: deadline)
+        }
+    }
+
+    override func timerFired() {
+        switch state {
+        case .idle: linger()
+        case .head: refuseSlowHead()
+        case .exchange, .tunnel: checkPace()
+        case .lingering: if queuedBytes > 0 { checkPace() } else { close() }
+        case .closed: break
+        }
+        context.flush()
+    }
+
+    private func refuseSlowHead() {
+        let exchange = proxy.takeExchange(fields: listener.settings.headFields)
+        exchange.head.discard()
+        begin(exchange)
+        exchange.refuse(.clientTooSlow)
+    }
+
+    private func checkPace() {
+        let settings = listener.settings
+        let isSending = queuedBytes > 0
+        let isReceiving = state == .exchange && !isBodyComplete
+        if isSending, window.isTooSlowSending(bytesAcknowledged, least: settings.sendBytesPerWindow) {
+            if let exchange { exchange.downstreamTooSlow() } else { abort() }
+            return
+        }
+        if isReceiving, exchange?.acceptsRequestBody == true,
+            window.isTooSlowReceiving(bytesReceived, least: settings.bodyBytesPerWindow)
+        {
+            exchange?.refuse(.clientTooSlow)
+            return
+        }
+        window.end()
+        if isSending {
+            _ = window.beginSending(bytesAcknowledged)
+            arm(after: settings.sendTimeout)
+        }
+        if isReceiving {
+            window.beginReceiving(bytesReceived)
+            if !isSending { arm(after: settings.bodyTimeout) }
+        }
+    }
+}

@@ -1,0 +1,507 @@
+// The spine: one request's life, from its head to its line in the log, readable top to bottom.
+
+import WeirHTTP
+import WeirNet
+import WeirTelemetry
+import WeirPolicy
+import WeirTime
+
+/// One client request and its response, attempts included.
+///
+/// Whoever reads the client or the endpoint tells it what came (head, body, end, failure); it
+/// decides and drives both sides. The phases are the folders of this module, in order; the way
+/// back from `relay` to `pickEndpoint` is the only one.
+final class Exchange: TimerTarget {
+    enum Phase: UInt8, CaseIterable {
+        case accept, decode, findRoute, govern, pickEndpoint, pool, relay, report
+    }
+
+    unowned(unsafe) let proxy: Proxy
+    private(set) var phase = Phase.accept
+    /// What the exchange began under; a reload does not change it.
+    private(set) var snapshot: Snapshot?
+    private(set) var downstream: H1Downstream?
+    private(set) var upstream: H1Upstream?
+    private(set) var route: RoutePlan?
+    private(set) var cluster: Cluster?
+    private(set) var pool: Pool?
+
+    /// The request's head, and the index into it.
+    var message = HeadStore()
+    var head: RequestHead
+    private var timer = TimerID.none
+    /// Body bytes that wait for an upstream connection.
+    private var held = ByteQueue()
+    private var heldTrailers: [UInt8] = []
+    var record = ExchangeRecord()
+
+    private var isRequestComplete = true
+    private var isUpstreamReady = false
+    private var hasResponseBegun = false
+    private var isDiscarding = false
+    private var isReplay = false
+
+    init(proxy: Proxy, fields: Int) {
+        self.proxy = proxy
+        head = RequestHead(maxFields: fields)
+        super.init()
+        timer = proxy.loop.timers.add(self)
+    }
+
+    deinit {
+        message.release()
+        proxy.loop.timers.remove(timer)
+    }
+
+    /// Makes room for a head of `fields` fields.
+    func prepare(fields: Int) {
+        if head.fields.capacity < fields { head = RequestHead(maxFields: fields) }
+    }
+
+    private var now: Instant { proxy.loop.now }
+
+    // MARK: Decode
+
+    /// Parses a head into this exchange, which has not begun yet.
+    func parse(_ bytes: UnsafeRawBufferPointer, seen: Int, limits: HeadLimits) -> ParseStep {
+        H1Parser.parseRequest(bytes, seen: seen, limits: limits, into: &head)
+    }
+
+    /// Begins the exchange on a connection whose head is complete, or was refused.
+    func begin(_ downstream: H1Downstream, startedAt: Instant) {
+        self.downstream = downstream
+        snapshot = proxy.snapshot
+        phase = .decode
+        proxy.counters.add(.requestsActive)
+        record.begin(startedAt: startedAt, now: now, downstream)
+        message.makeID(&proxy.chance)
+    }
+
+    /// The head is complete. `bytes` are copied: they must outlive the read buffer, for a replay
+    /// and for the log.
+    func headArrived(_ bytes: UnsafeRawBufferPointer, bodyFollows: Bool) {
+        isRequestComplete = !bodyFollows
+        message.take(bytes, head)
+        if record.isPeerTrusted { adoptRequestID() }
+        findRoute()
+    }
+
+    /// A trusted proxy has named the request already.
+    private func adoptRequestID() {
+        for index in 0..<head.fields.count where head.fields[index].known == .xRequestID {
+            if message.adoptID(message.bytes[valueOf: head.fields[index]]) { return }
+        }
+    }
+
+    // MARK: FindRoute
+
+    private func findRoute() {
+        phase = .findRoute
+        guard let snapshot else { return }
+        if head.method == .connect || head.method == .trace { return refuse(.notImplemented) }
+        route = snapshot.plan.table.find(
+            host: message.host(head), path: message.path(head), head: head, message: message.bytes)
+        guard let route else { return refuse(.routeMissing) }
+        govern(route, snapshot)
+    }
+
+    // MARK: Govern
+
+    private func govern(_ route: RoutePlan, _ snapshot: Snapshot) {
+        phase = .govern
+        if case .length(let length) = head.framing,
+            length > downstream?.listener.settings.bodyBytes ?? .max
+        {
+            return refuse(.bodyTooLarge)
+        }
+        switch route.action {
+        case .redirect(let redirect): respond(.redirect(redirect, self))
+        case .respond(let status, let body, let contentType):
+            respond(LocalReply(status: status, contentType: contentType, body: body))
+        case .forward(let index):
+            guard !proxy.context.pool.isNearlyExhausted else { return refuse(.resourceExhausted) }
+            cluster = snapshot.clusters[index]
+            // A body is gathered first, so that a slow client costs the endpoint nothing; one that
+            // waits for `100 Continue` will not send it before it is asked.
+            if isRequestComplete || head.expectsContinue || route.requestBuffer == 0 {
+                pickEndpoint()
+            }
+        }
+    }
+
+    /// A part of the request's body, valid until the handler returns.
+    func requestBody(_ bytes: UnsafeRawBufferPointer) {
+        guard phase != .report else { return }
+        record.requestBodyBytes &+= Int64(bytes.count)
+        if record.requestBodyBytes > downstream?.listener.settings.bodyBytes ?? .max {
+            return refuse(.bodyTooLarge)
+        }
+        if isDiscarding { return }
+        if isUpstreamReady, let upstream {
+            upstream.writer.write(bytes, to: upstream)
+            return touch()
+        }
+        guard held.append(bytes, pool: proxy.context.pool) else {
+            return refuse(.resourceExhausted)
+        }
+        if phase == .govern, held.count >= route?.requestBuffer ?? 0 { pickEndpoint() }
+    }
+
+    /// The request's body is complete.
+    func requestEnd(trailers: [UInt8]) {
+        guard phase != .report, !isRequestComplete else { return }
+        isRequestComplete = true
+        if isDiscarding { return finishIfAnswered() }
+        if isUpstreamReady, let upstream {
+            upstream.writer.end(trailers: trailers, to: upstream)
+            if !hasResponseBegun { armResponseTimer() }
+            finishIfAnswered()
+        } else {
+            heldTrailers = trailers
+            if phase == .govern { pickEndpoint() }
+        }
+    }
+
+    /// More of the request's body may be read.
+    var acceptsRequestBody: Bool {
+        if isDiscarding { return true }
+        if isUpstreamReady { return upstream?.queuedBytes == 0 }
+        return held.count < max(route?.requestBuffer ?? 0, 1)
+    }
+
+    // MARK: PickEndpoint and Pool
+
+    private func pickEndpoint() {
+        phase = .pickEndpoint
+        guard let cluster, let pool = cluster.pick(&proxy.chance) else {
+            cluster?.plan.counters.add(.failedNoEndpoint)
+            return refuse(.noEndpoint)
+        }
+        self.pool = pool
+        phase = .pool
+        record.attemptBegins(now)
+        pool.counters.add(.attempts)
+        pool.counters.add(.requestsActive)
+        pool.state.begin()
+        if !isReplay, let kept = pool.takeIdle() {
+            upstream = kept
+            kept.assign(self)
+            return upstreamConnected()
+        }
+        do {
+            let fresh = try pool.connect(proxy)
+            upstream = fresh
+            fresh.assign(self)
+        } catch {
+            attemptEnded(isFailure: true)
+            fail(error.isExhaustion ? .exhausted : .connect)
+        }
+    }
+
+    /// The upstream connection is ready for the request.
+    func upstreamConnected() {
+        guard let upstream, let route, let cluster else { return }
+        phase = .relay
+        isUpstreamReady = true
+        record.connected(now)
+        H1RequestHead.write(self, route: route, cluster: cluster.plan, to: upstream)
+        if !held.isEmpty {
+            upstream.writer.write(UnsafeRawBufferPointer(held.bytes), to: upstream)
+        }
+        if isRequestComplete {
+            upstream.writer.end(trailers: heldTrailers, to: upstream)
+            armResponseTimer()
+        }
+        if !held.isEmpty {
+            upstream.flush()
+            held.clear(pool: proxy.context.pool)
+        }
+        if !isRequestComplete { downstream?.resumeReading() }
+    }
+
+    private func armResponseTimer() {
+        guard let route, route.timeout < .max else { return }
+        proxy.loop.timers.arm(timer, at: now + route.timeout)
+    }
+
+    /// A byte moved: the stream is not idle.
+    private func touch() {
+        guard hasResponseBegun, let route else { return }
+        proxy.loop.timers.arm(timer, at: now + route.idleTimeout)
+    }
+
+    // MARK: Relay
+
+    /// More of the response may be read from the endpoint.
+    var acceptsResponseBody: Bool { downstream?.queuedBytes == 0 }
+
+    /// An interim response, such as 100 or 103.
+    func upstreamInterim(_ bytes: UnsafeRawBufferPointer) {
+        guard let downstream, !hasResponseBegun, head.minorVersion > 0 else { return }
+        H1ResponseHead.writeInterim(self, bytes, to: downstream)
+    }
+
+    /// The head of the final response; it is indexed by the proxy's `responseHead`.
+    func upstreamHead(_ bytes: UnsafeRawBufferPointer) {
+        guard let downstream, let route, let pool else { return }
+        let status = proxy.responseHead.status
+        if status == 101, !head.wantsUpgrade {
+            return upstreamMalformed()
+        }
+        record.firstByte(now)
+        record.status = status
+        pool.counters.count(status: status)
+        hasResponseBegun = true
+        H1ResponseHead.write(
+            self, bytes, route: route, mayPersist: mayPersist, to: downstream)
+        touch()
+        if status == 101 { beginTunnel() }
+    }
+
+    /// A part of the response's body, valid until the handler returns.
+    func upstreamBody(_ bytes: UnsafeRawBufferPointer) {
+        guard let downstream, head.method != .head else { return }
+        downstream.writer.write(bytes, to: downstream)
+        record.responseBodyBytes &+= Int64(bytes.count)
+        if downstream.flush() == .queued { downstream.watchSending() }
+        touch()
+    }
+
+    /// The response is complete.
+    func upstreamEnd(trailers: [UInt8]) {
+        guard let downstream else { return }
+        downstream.writer.end(trailers: trailers, to: downstream)
+        releaseUpstream(isFailure: false)
+        finish()
+    }
+
+    /// The client has taken all that was queued for it.
+    func downstreamDrained() { upstream?.resumeReading() }
+
+    /// The endpoint has taken all that was queued for it.
+    func upstreamDrained() { downstream?.resumeReading() }
+
+    /// The answer lets the client's connection be used again.
+    private var mayPersist: Bool { head.isPersistent && !proxy.isDraining }
+
+    // MARK: Relay after 101
+
+    private func beginTunnel() {
+        record.isTunnel = true
+        proxy.loop.timers.disarm(timer)
+        upstream?.beginTunnel()
+        downstream?.beginTunnel()
+    }
+
+    func tunnelToUpstream(_ bytes: UnsafeRawBufferPointer) {
+        record.requestBodyBytes &+= Int64(bytes.count)
+        upstream?.gather(bytes)
+    }
+
+    func tunnelToDownstream(_ bytes: UnsafeRawBufferPointer) {
+        guard let downstream else { return }
+        record.responseBodyBytes &+= Int64(bytes.count)
+        downstream.gather(bytes)
+        if downstream.flush() == .queued { downstream.watchSending() }
+    }
+
+    /// One side has ended its sending: the other side is told, and may still answer.
+    func tunnelEndFromDownstream() {
+        guard let upstream else { return }
+        upstream.flush()
+        if upstream.hasPeerEnded { return finish() }
+        Socket.shutdownSending(upstream.fd)
+    }
+
+    func tunnelEndFromUpstream() {
+        guard let downstream else { return }
+        downstream.flush()
+        releaseUpstream(isFailure: false)
+        finish()
+    }
+
+    // MARK: When it goes wrong
+
+    /// The attempt has failed; its connection is closed already.
+    func upstreamFailed(_ failure: AttemptFailure, connection: H1Upstream) {
+        upstream = nil
+        attemptEnded(isFailure: true)
+        // A kept connection may have been closed by the endpoint just as it was used: nothing has
+        // been processed then, and a safe request may be sent once more, over a new connection.
+        if failure == .reset, connection.isReused, !connection.hasAnswered, !isReplay,
+            head.method.isSafe, head.framing == .none, !record.isTunnel
+        {
+            isReplay = true
+            isUpstreamReady = false
+            pool?.counters.add(.replays)
+            return pickEndpoint()
+        }
+        fail(failure)
+    }
+
+    private func upstreamMalformed() {
+        upstream?.close()
+        upstream = nil
+        attemptEnded(isFailure: true)
+        fail(.malformed)
+    }
+
+    private func fail(_ failure: AttemptFailure) {
+        let counters = pool?.counters
+        record.endedBy = .upstream
+        switch failure {
+        case .connect: refuse(.upstreamConnect)
+        case .connectTimeout: refuse(.upstreamConnect, status: 504)
+        case .reset:
+            counters?.add(.failedReset)
+            // Where the end of a tunnel is not orderly, it is still its end.
+            if record.isTunnel { finish() } else { refuse(.upstreamReset) }
+        case .malformed:
+            counters?.add(.failedProtocol)
+            refuse(.upstreamProtocol)
+        case .exhausted:
+            counters?.add(.failedExhausted)
+            record.endedBy = .weir
+            refuse(.resourceExhausted)
+        }
+    }
+
+    override func timerFired() {
+        guard let pool else { return }
+        pool.counters.add(.failedTimeout)
+        record.endedBy = .upstream
+        refuse(.upstreamTimeout)
+        proxy.context.flush()
+    }
+
+    /// The request breaks the protocol's rules: where its end is cannot be known.
+    func refuseMalformed(_ problem: Malformed) {
+        record.endedBy = .client
+        let refusal: Refusal =
+            switch problem {
+            case .targetTooLong, .tooManyFields, .headTooLarge, .trailerTooLarge: .headTooLarge
+            case .unknownCoding, .version, .expectation: .notImplemented
+            default: .badRequest
+            }
+        // A head that is not accepted says nothing that could be relied on.
+        if phase == .decode { head.discard() }
+        head.isPersistent = false
+        refuse(refusal, status: problem.statusCode)
+    }
+
+    /// Ends the exchange with weir's own answer or, once a response has begun, by cutting it off.
+    func refuse(_ refusal: Refusal, status: Int? = nil) {
+        guard phase != .report else { return }
+        record.refuse(refusal)
+        dropUpstream()
+        guard !hasResponseBegun else {
+            // Only a broken connection tells the client that this is not the response's end.
+            let downstream = self.downstream
+            report()
+            downstream?.abort()
+            return
+        }
+        respond(LocalReply(refusal, status: status))
+    }
+
+    /// The client reads its answer too slowly.
+    func downstreamTooSlow() {
+        record.endedBy = .client
+        record.refuse(.clientTooSlow)
+        dropUpstream()
+        let downstream = self.downstream
+        report()
+        downstream?.abort()
+    }
+
+    /// The client is gone; its connection is closed already.
+    func downstreamGone() {
+        guard phase != .report else { return }
+        let downstream = self.downstream
+        if !record.isTunnel {
+            record.endedBy = .client
+            record.refuse(.clientGone)
+        }
+        dropUpstream()
+        report()
+        downstream?.abort()
+    }
+
+    // MARK: Ends
+
+    private func respond(_ reply: LocalReply) {
+        guard let downstream else { return }
+        hasResponseBegun = true
+        record.status = reply.status
+        let keeps = mayPersist && downstream.canDiscardBody
+        reply.write(self, mayPersist: keeps, to: downstream)
+        if !keeps { head.isPersistent = false }
+        isDiscarding = !isRequestComplete && keeps
+        held.clear(pool: proxy.context.pool)
+        if isDiscarding { downstream.resumeReading() } else { finish() }
+    }
+
+    private func finishIfAnswered() {
+        if isDiscarding, hasResponseBegun { finish() }
+    }
+
+    private func attemptEnded(isFailure: Bool) {
+        guard let pool else { return }
+        pool.counters.subtract(.requestsActive)
+        pool.state.end(isFailure: isFailure)
+    }
+
+    private func releaseUpstream(isFailure: Bool) {
+        guard let upstream else { return }
+        self.upstream = nil
+        attemptEnded(isFailure: isFailure)
+        upstream.release(isRequestComplete: isRequestComplete)
+    }
+
+    private func dropUpstream() {
+        guard let upstream else { return }
+        self.upstream = nil
+        attemptEnded(isFailure: record.endedBy == .upstream)
+        upstream.close()
+    }
+
+    private func finish() {
+        guard phase != .report else { return }
+        dropUpstream()
+        let downstream = self.downstream
+        let persists = head.isPersistent && downstream?.writer.mode != .untilClose
+        downstream?.flush()
+        report()
+        downstream?.exchangeEnded(mayPersist: persists && !record.isTunnel)
+    }
+
+    // MARK: Report
+
+    private func report() {
+        let phaseAtEnd = phase
+        phase = .report
+        proxy.loop.timers.disarm(timer)
+        proxy.counters.subtract(.requestsActive)
+        ExchangeReport.write(self, phase: phaseAtEnd)
+        held.clear(pool: proxy.context.pool)
+        proxy.retire(self)
+    }
+
+    /// Forgets everything, so that the next request finds nothing of this one.
+    func reset() {
+        phase = .accept
+        snapshot = nil
+        downstream = nil
+        route = nil
+        cluster = nil
+        pool = nil
+        message.clear()
+        record = ExchangeRecord()
+        if !heldTrailers.isEmpty { heldTrailers = [] }
+        isRequestComplete = true
+        isUpstreamReady = false
+        hasResponseBegun = false
+        isDiscarding = false
+        isReplay = false
+    }
+}

@@ -1,0 +1,197 @@
+// The answers that weir gives itself: refusals, redirects, fixed responses.
+
+import WeirHTTP
+import WeirNet
+import WeirPolicy
+
+/// An answer that needs no endpoint.
+struct LocalReply {
+    private enum Body {
+        case none
+        case text(Text, type: Text)
+        /// A short JSON object that names the reason.
+        case refusal(Refusal)
+    }
+
+    let status: Int
+    private let body: Body
+    private var location: [UInt8] = []
+
+    init(status: Int, contentType: Text, body: Text) {
+        self.status = status
+        self.body = body.count == 0 ? .none : .text(body, type: contentType)
+    }
+
+    init(_ refusal: Refusal, status: Int? = nil) {
+        self.status = status ?? refusal.status
+        body = .refusal(refusal)
+    }
+
+    private init(status: Int, location: [UInt8]) {
+        self.status = status
+        self.location = location
+        body = .none
+    }
+
+    /// A redirect; what the plan leaves open comes from the request.
+    static func redirect(_ plan: RedirectPlan, _ exchange: Exchange) -> LocalReply {
+        let message = exchange.message.bytes
+        var location: [UInt8] = []
+        if plan.scheme != nil || plan.host != nil || plan.port != nil {
+            location += plan.scheme?.bytes.map { $0 } ?? Array("http".utf8)
+            location += "://".utf8
+            location += plan.host?.bytes.map { $0 } ?? Array(exchange.message.host(exchange.head))
+            if let port = plan.port { location += ":\(port)".utf8 }
+        }
+        if let path = plan.path {
+            location += path.bytes
+        } else {
+            let size = message.count + (plan.prefixRewrite?.count ?? 0) + 2
+            location += [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+                var out = ByteWriter(UnsafeMutableRawBufferPointer(buffer))
+                H1RequestHead.writePath(
+                    exchange, rewrite: plan.prefixRewrite,
+                    prefix: exchange.route?.prefixLength ?? 0, &out)
+                count = out.count
+            }
+        }
+        if !plan.stripQuery, !exchange.head.query.isEmpty {
+            location += "?".utf8
+            location += message[exchange.head.query]
+        }
+        return LocalReply(status: plan.status, location: location)
+    }
+
+    /// Gathers the answer on the client's connection.
+    func write(_ exchange: Exchange, mayPersist: Bool, to downstream: H1Downstream) {
+        withUnsafeTemporaryAllocation(byteCount: 512, alignment: 1) { memory in
+            let body = writeBody(exchange, memory)
+            let hasBody = exchange.head.method != .head && status != 204 && status != 304
+            let lines = exchange.route?.responseEdits.lines
+            let bound = 768 + location.count + (lines?.count ?? 0) + (hasBody ? body.count : 0)
+            var out = ByteWriter(downstream.reserve(bound))
+            out.append("HTTP/1.1 ")
+            out.append(decimal: status)
+            out.append(" ")
+            out.append(StatusReason.text(for: status))
+            out.append("\r\n")
+            H1ResponseHead.writeDate(exchange.proxy, &out)
+            writeType(&out)
+            if status != 204, status != 304 { H1ResponseHead.writeLength(Int64(body.count), &out) }
+            if !location.isEmpty {
+                out.append("location: ")
+                location.withUnsafeBytes { out.append($0) }
+                out.append("\r\n")
+            }
+            out.append("x-request-id: ")
+            out.append(exchange.message.requestID)
+            out.append("\r\n")
+            if let lines { out.append(lines.bytes) }
+            H1ResponseHead.writeConnection(exchange, isKept: mayPersist, &out)
+            out.append("\r\n")
+            if hasBody {
+                out.append(body)
+                exchange.record.responseBodyBytes = Int64(body.count)
+            }
+            downstream.commit(out.count)
+        }
+    }
+
+    private func writeType(_ out: inout ByteWriter) {
+        switch body {
+        case .none: break
+        case .text(_, let type):
+            out.append("content-type: ")
+            out.append(type.bytes)
+            out.append("\r\n")
+        case .refusal(let refusal):
+            out.append("content-type: application/json\r\nx-weir-reason: ")
+            out.append(refusal.code)
+            out.append("\r\n")
+        }
+    }
+
+    private func writeBody(
+        _ exchange: Exchange, _ memory: UnsafeMutableRawBufferPointer
+    ) -> UnsafeRawBufferPointer {
+        switch body {
+        case .none: return UnsafeRawBufferPointer(start: nil, count: 0)
+        case .text(let text, _): return text.bytes
+        case .refusal(let refusal):
+            var out = ByteWriter(memory)
+            out.append("{\"status\":")
+            out.append(decimal: status)
+            out.append(",\"reason\":\"")
+            out.append(refusal.code)
+            out.append("\",\"message\":\"")
+            out.append(refusal.message)
+            out.append("\",\"request_id\":\"")
+            out.append(exchange.message.requestID)
+            out.append("\"}\n")
+            return UnsafeRawBufferPointer(start: memory.baseAddress, count: out.count)
+        }
+    }
+
+    // MARK: Before there is an exchange
+
+    /// The whole answer to a connection that is not served at all.
+    static func connectionRefused(_ refusal: Refusal) -> Text {
+        refusal == .ceiling ? ceilingAnswer : exhaustedAnswer
+    }
+
+    private static let ceilingAnswer = answer(.ceiling)
+    private static let exhaustedAnswer = answer(.resourceExhausted)
+
+    private static func answer(_ refusal: Refusal) -> Text {
+        let body = "{\"status\":503,\"reason\":\"\(refusal.code)\",\"message\":\"\(refusal.message)\"}\n"
+        return Text(
+            """
+            HTTP/1.1 503 Service Unavailable\r
+            content-type: application/json\r
+            content-length: \(body.utf8.count)\r
+            x-weir-reason: \(refusal.code)\r
+            connection: close\r
+            \r
+            \(body)
+            """)
+    }
+}
+
+extension Refusal {
+    /// The status that says so, where the cause does not demand another.
+    var status: Int {
+        switch self {
+        case .badRequest: 400
+        case .headTooLarge: 431
+        case .bodyTooLarge: 413
+        case .clientTooSlow: 408
+        case .clientGone: 499
+        case .routeMissing: 404
+        case .notImplemented: 501
+        case .upstreamConnect, .upstreamReset, .upstreamProtocol: 502
+        case .upstreamTimeout: 504
+        case .noEndpoint, .ceiling, .resourceExhausted, .draining: 503
+        }
+    }
+
+    /// One sentence for whoever reads the answer.
+    var message: StaticString {
+        switch self {
+        case .badRequest: "the request breaks HTTP's rules or could be read in two ways"
+        case .headTooLarge: "the request's head or target is larger than this listener allows"
+        case .bodyTooLarge: "the request's body is larger than this listener allows"
+        case .clientTooSlow: "the request arrived too slowly"
+        case .clientGone: "the client went away"
+        case .routeMissing: "no route matches this request"
+        case .notImplemented: "the request asks for something that is not supported"
+        case .noEndpoint: "the cluster has no endpoint"
+        case .upstreamConnect: "no connection to the endpoint could be made"
+        case .upstreamReset: "the endpoint closed the connection before its answer was complete"
+        case .upstreamProtocol: "the endpoint's answer breaks HTTP's rules"
+        case .upstreamTimeout: "the endpoint did not answer in time"
+        case .ceiling: "a limit on connections or requests is reached"
+        case .resourceExhausted: "weir has run out of descriptors, ports or memory"
+        case .draining: "weir is shutting down"
+        }
+    }
+}

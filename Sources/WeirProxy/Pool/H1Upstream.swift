@@ -1,0 +1,337 @@
+// A connection to an endpoint: sends one request after the other, reads their responses.
+
+import WeirHTTP
+import WeirNet
+import WeirTelemetry
+import WeirTime
+
+/// How an attempt failed.
+enum AttemptFailure: UInt8 {
+    /// No connection was made.
+    case connect
+    case connectTimeout
+    /// The endpoint ended or reset the connection before its answer was complete.
+    case reset
+    /// The answer breaks HTTP's rules.
+    case malformed
+    /// weir has no descriptor, port or memory left.
+    case exhausted
+}
+
+/// One upstream HTTP/1.1 connection.
+///
+///     connecting --> busy <--> idle        busy --101--> tunnel        any --> closed
+final class H1Upstream: Connection {
+    enum State: UInt8 { case connecting, idle, busy, tunnel, closed }
+
+    private static let readsPerTurn = 4
+    static let maxFields = 200
+    private static let headLimits = HeadLimits(
+        maxBytes: 64 << 10, maxFields: maxFields, maxTargetBytes: 0)
+
+    let pool: Pool
+    unowned(unsafe) let proxy: Proxy
+    private(set) var state = State.connecting
+    /// A response to an earlier request came over this connection.
+    private(set) var isReused = false
+    /// A byte of the current response has come.
+    private(set) var hasAnswered = false
+    private unowned(unsafe) var exchange: Exchange?
+    private var incoming = ByteQueue()
+    private var headSeen = 0
+    private var timer: TimerID
+    private var countedBytesSent: UInt64 = 0
+    var writer = H1BodyWriter()
+
+    // The response's body.
+    private var isHeadComplete = false
+    private var isResponseComplete = true
+    private var framing = BodyFraming.none
+    private var bodyRemaining: Int64 = 0
+    private var chunks = ChunkedDecoder()
+    private var mayPersist = true
+
+    init(fd: Int32, pool: Pool, proxy: Proxy) {
+        self.pool = pool
+        self.proxy = proxy
+        timer = .none
+        super.init(fd: fd, context: proxy.context)
+        timer = context.loop.timers.add(self)
+        arm(after: pool.connectTimeout)
+    }
+
+    private func arm(after interval: Interval) {
+        context.loop.timers.arm(timer, at: context.loop.now + interval)
+    }
+
+    /// Gives the connection to an exchange; before it is connected, `upstreamConnected` follows.
+    func assign(_ exchange: Exchange) {
+        self.exchange = exchange
+        hasAnswered = false
+        isHeadComplete = false
+        isResponseComplete = false
+        headSeen = 0
+        mayPersist = true
+        guard state == .idle else { return }
+        state = .busy
+        isReused = true
+        context.loop.timers.disarm(timer)
+    }
+
+    // MARK: Connecting
+
+    override func ready(_ events: Events) {
+        guard state == .connecting else { return super.ready(events) }
+        guard !events.isDisjoint(with: [.writable, .hungUp]) else { return }
+        if Socket.pendingError(fd) != nil || events.contains(.hungUp) {
+            pool.counters.add(.connectFailures)
+            return fail(.connect)
+        }
+        state = .busy
+        context.loop.timers.disarm(timer)
+        exchange?.upstreamConnected()
+        context.flush()
+        // The endpoint may have spoken or closed in the same event.
+        if fd >= 0, !events.isDisjoint(with: [.readable, .peerEnded]) { super.ready(events) }
+    }
+
+    override func timerFired() {
+        switch state {
+        case .connecting:
+            pool.counters.add(.connectTimeouts)
+            fail(.connectTimeout)
+        case .idle: close()
+        case .busy, .tunnel, .closed: break
+        }
+        context.flush()
+    }
+
+    // MARK: Reading
+
+    private var wantsInput: Bool {
+        switch state {
+        case .busy, .tunnel: exchange?.acceptsResponseBody == true
+        // Anything but silence on an idle connection makes it useless.
+        case .idle: true
+        case .connecting, .closed: false
+        }
+    }
+
+    override func readReady() {
+        var reads = 0
+        while isReadable, wantsInput {
+            guard reads < Self.readsPerTurn else { return context.loop.defer(self) }
+            reads += 1
+            switch receive() {
+            case .bytes(let count):
+                guard state != .idle else { return close() }
+                pool.counters.add(.bytesReceived, UInt64(count))
+                take(UnsafeMutableRawBufferPointer(start: context.readBuffer, count: count))
+            case .wouldBlock: return
+            case .endOfStream: return endOfInput()
+            case .failed: return fail(.reset)
+            }
+        }
+    }
+
+    override func resume() {
+        if !incoming.isEmpty, wantsInput { processIncoming() }
+        if fd >= 0, isReadable { readReady() }
+        context.flush()
+    }
+
+    /// The client has taken what was sent: reading may go on.
+    func resumeReading() {
+        if isReadable || !incoming.isEmpty { context.loop.defer(self) }
+    }
+
+    private func take(_ fresh: UnsafeMutableRawBufferPointer) {
+        if incoming.isEmpty {
+            let used = process(fresh)
+            context.flush()
+            if used < fresh.count, state == .busy || state == .tunnel {
+                let rest = UnsafeRawBufferPointer(rebasing: fresh[used...])
+                if !incoming.append(rest, pool: context.pool) { fail(.exhausted) }
+            }
+        } else if incoming.append(UnsafeRawBufferPointer(fresh), pool: context.pool) {
+            processIncoming()
+        } else {
+            fail(.exhausted)
+        }
+    }
+
+    private func processIncoming() {
+        let used = process(incoming.bytes)
+        context.flush()
+        incoming.consume(used, pool: context.pool)
+    }
+
+    private func process(_ bytes: UnsafeMutableRawBufferPointer) -> Int {
+        var used = 0
+        while used < bytes.count {
+            let rest = UnsafeMutableRawBufferPointer(rebasing: bytes[used...])
+            if state == .tunnel {
+                exchange?.tunnelToDownstream(UnsafeRawBufferPointer(rest))
+                return bytes.count
+            }
+            guard state == .busy, let exchange, !isResponseComplete else {
+                // Bytes after a complete response answer nothing that was asked.
+                mayPersist = false
+                if state == .idle { close() }
+                return bytes.count
+            }
+            if isHeadComplete {
+                used += readBody(rest, exchange)
+            } else {
+                let length = readHead(UnsafeRawBufferPointer(rest), exchange)
+                if length == 0 { return used }
+                used += length
+            }
+        }
+        return used
+    }
+
+    private func readHead(_ bytes: UnsafeRawBufferPointer, _ exchange: Exchange) -> Int {
+        hasAnswered = true
+        let step = H1Parser.parseResponse(
+            bytes, seen: headSeen, method: exchange.head.method, limits: Self.headLimits,
+            into: &proxy.responseHead)
+        switch step {
+        case .needsMore:
+            headSeen = bytes.count
+            return 0
+        case .malformed:
+            fail(.malformed)
+            return bytes.count
+        case .complete:
+            headSeen = 0
+            let length = proxy.responseHead.length
+            let message = bytes.part(0, length)
+            if proxy.responseHead.isInterim {
+                exchange.upstreamInterim(message)
+                return length
+            }
+            isHeadComplete = true
+            framing = proxy.responseHead.framing
+            mayPersist = proxy.responseHead.isPersistent
+            switch framing {
+            case .none: isResponseComplete = true
+            case .length(let length): bodyRemaining = length
+            case .chunked: chunks.reset()
+            case .untilClose: break
+            }
+            exchange.upstreamHead(message)
+            if isResponseComplete, state == .busy { exchange.upstreamEnd(trailers: []) }
+            return length
+        }
+    }
+
+    private func readBody(_ bytes: UnsafeMutableRawBufferPointer, _ exchange: Exchange) -> Int {
+        switch framing {
+        case .none: return bytes.count
+        case .untilClose:
+            exchange.upstreamBody(UnsafeRawBufferPointer(bytes))
+            return bytes.count
+        case .length:
+            let count = Int(min(Int64(bytes.count), bodyRemaining))
+            bodyRemaining -= Int64(count)
+            exchange.upstreamBody(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
+            if bodyRemaining == 0 {
+                isResponseComplete = true
+                exchange.upstreamEnd(trailers: [])
+            }
+            return count
+        case .chunked:
+            do {
+                let progress = try chunks.decode(bytes)
+                exchange.upstreamBody(
+                    UnsafeRawBufferPointer(rebasing: bytes[..<progress.bodyLength]))
+                if progress.isComplete {
+                    isResponseComplete = true
+                    exchange.upstreamEnd(trailers: chunks.trailers)
+                }
+                return progress.consumed
+            } catch {
+                fail(.malformed)
+                return bytes.count
+            }
+        }
+    }
+
+    private func endOfInput() {
+        switch state {
+        case .idle: close()
+        case .tunnel: exchange?.tunnelEndFromUpstream()
+        case .busy:
+            if isHeadComplete, case .untilClose = framing {
+                isResponseComplete = true
+                mayPersist = false
+                exchange?.upstreamEnd(trailers: [])
+            } else {
+                fail(.reset)
+            }
+        case .connecting, .closed: break
+        }
+    }
+
+    override func hungUp() {
+        // What it sent before it left is read first; that ends with the end of stream.
+        if isReadable, state != .idle { return }
+        switch state {
+        case .closed, .connecting: break
+        case .idle: close()
+        case .busy, .tunnel: fail(.reset)
+        }
+    }
+
+    override func sendQueueDrained() {
+        if state == .busy || state == .tunnel { exchange?.upstreamDrained() }
+    }
+
+    // MARK: Ending
+
+    /// Both sides speak another protocol from now on.
+    func beginTunnel() {
+        state = .tunnel
+        isHeadComplete = true
+    }
+
+    /// The exchange is done with the connection: it is kept if its state is beyond doubt.
+    func release(isRequestComplete: Bool) {
+        exchange = nil
+        countSent()
+        guard state == .busy, isResponseComplete, mayPersist, isRequestComplete, !isBroken,
+            !hasPeerEnded, incoming.isEmpty, queuedBytes == 0, !proxy.isDraining,
+            pool.keep(self)
+        else { return close() }
+        state = .idle
+        arm(after: pool.idleTimeout)
+    }
+
+    private func countSent() {
+        pool.counters.add(.bytesSent, bytesSent &- countedBytesSent)
+        countedBytesSent = bytesSent
+    }
+
+    private func fail(_ failure: AttemptFailure) {
+        let exchange = self.exchange
+        self.exchange = nil
+        close()
+        exchange?.upstreamFailed(failure, connection: self)
+    }
+
+    /// Closes without a word to the exchange.
+    func close() {
+        guard state != .closed else { return }
+        let wasIdle = state == .idle
+        state = .closed
+        exchange = nil
+        incoming.clear(pool: context.pool)
+        context.loop.timers.remove(timer)
+        timer = .none
+        countSent()
+        pool.counters.subtract(.connectionsActive)
+        if wasIdle { pool.forget(self) }
+        closeNow()
+    }
+}

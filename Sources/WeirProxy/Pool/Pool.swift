@@ -1,0 +1,108 @@
+// The upstream connections of one worker to one endpoint: idle ones are kept and used again.
+
+import WeirNet
+import WeirTelemetry
+import WeirTime
+
+/// Idle connections to one endpoint, last used first: the others may then grow old and close.
+final class Pool {
+    let address: SocketAddress
+    let name: Text
+    let state: EndpointState
+    let counters: ClusterCounters
+    fileprivate(set) var connectTimeout: Interval
+    fileprivate(set) var idleTimeout: Interval
+    fileprivate(set) var maxIdle: Int
+    private var idle: [H1Upstream] = []
+
+    fileprivate init(cluster: ClusterPlan, endpoint: EndpointPlan) {
+        address = endpoint.address
+        name = Text(endpoint.address.description)
+        state = endpoint.state
+        counters = cluster.counters
+        connectTimeout = cluster.connectTimeout
+        idleTimeout = cluster.idleTimeout
+        maxIdle = cluster.maxIdle
+    }
+
+    /// An idle connection, or `nil`.
+    func takeIdle() -> H1Upstream? {
+        guard let connection = idle.popLast() else { return nil }
+        counters.subtract(.connectionsIdle)
+        return connection
+    }
+
+    /// Starts a new connection.
+    func connect(_ proxy: Proxy) throws(SystemError) -> H1Upstream {
+        let fd = try Socket.connect(to: address)
+        let connection = H1Upstream(fd: fd, pool: self, proxy: proxy)
+        try proxy.loop.add(connection)
+        counters.add(.connects)
+        counters.add(.connectionsActive)
+        return connection
+    }
+
+    /// Keeps a connection that is ready for another request; `false` when there are enough.
+    func keep(_ connection: H1Upstream) -> Bool {
+        guard idle.count < maxIdle else { return false }
+        idle.append(connection)
+        counters.add(.connectionsIdle)
+        return true
+    }
+
+    /// Forgets a connection that was closed while idle.
+    func forget(_ connection: H1Upstream) {
+        guard let index = idle.lastIndex(where: { $0 === connection }) else { return }
+        idle.remove(at: index)
+        counters.subtract(.connectionsIdle)
+    }
+
+    fileprivate func retire() {
+        maxIdle = 0
+        closeIdle()
+    }
+
+    fileprivate func closeIdle() {
+        let closing = idle
+        idle.removeAll()
+        counters.subtract(.connectionsIdle, UInt64(closing.count))
+        for connection in closing { connection.close() }
+    }
+}
+
+/// All pools of a worker, by cluster and address: a reload keeps the connections of what stays.
+final class PoolTable {
+    private struct Key: Hashable {
+        var cluster: String
+        var address: SocketAddress
+    }
+
+    private var pools: [Key: Pool] = [:]
+
+    /// The pool for an endpoint; an existing one takes over the new settings.
+    func pool(cluster: ClusterPlan, endpoint: EndpointPlan) -> Pool {
+        let key = Key(cluster: cluster.name.description, address: endpoint.address)
+        if let pool = pools[key] {
+            pool.connectTimeout = cluster.connectTimeout
+            pool.idleTimeout = cluster.idleTimeout
+            pool.maxIdle = cluster.maxIdle
+            return pool
+        }
+        let pool = Pool(cluster: cluster, endpoint: endpoint)
+        pools[key] = pool
+        return pool
+    }
+
+    /// Retires the pools that a snapshot no longer names: what is busy ends its exchange.
+    func keepOnly(_ snapshot: Snapshot, proxy: Proxy) {
+        let kept = Set(snapshot.clusters.flatMap { $0.pools.map(ObjectIdentifier.init) })
+        for (key, pool) in pools where !kept.contains(ObjectIdentifier(pool)) {
+            pool.retire()
+            pools[key] = nil
+        }
+    }
+
+    func closeAll() {
+        for pool in pools.values { pool.retire() }
+    }
+}

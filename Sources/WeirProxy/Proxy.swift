@@ -1,0 +1,141 @@
+// The data plane of one worker: what all its connections and exchanges share.
+
+import WeirHTTP
+package import WeirNet
+import WeirPolicy
+package import WeirTelemetry
+import WeirTime
+
+/// One worker's proxy. Lives on that worker's thread.
+package final class Proxy {
+    private static let maxFreeExchanges = 1024
+
+    package let loop: EventLoop
+    let context: StreamContext
+    let counters: WorkerCounters
+    let budget: ConnectionBudget
+    var chance: Chance
+    var date = HTTPDate()
+    /// The index of the response head that is being read; used up before the next one is.
+    var responseHead = ResponseHead(maxFields: H1Upstream.maxFields)
+    /// What new exchanges begin under.
+    private(set) var snapshot: Snapshot
+    let pools: PoolTable
+    private(set) var isDraining = false
+    let downstreams = DownstreamList()
+    private var acceptors: [SocketAddress: Acceptor] = [:]
+    private var freeExchanges: [Exchange] = []
+    private var endedExchanges: [Exchange] = []
+    private let whenIdle: () -> Void
+
+    /// Creates the proxy and begins to accept.
+    ///
+    /// - Parameter whenIdle: called once a drain has left no connection.
+    package init(
+        plan: Plan, loop: EventLoop, counters: WorkerCounters, budget: ConnectionBudget,
+        seed: UInt64, whenIdle: @escaping () -> Void
+    ) throws(SystemError) {
+        self.loop = loop
+        self.counters = counters
+        self.budget = budget
+        self.whenIdle = whenIdle
+        context = StreamContext(loop: loop, pool: BufferPool(limit: plan.bufferMemory))
+        chance = Chance(seed: seed)
+        pools = PoolTable()
+        freeExchanges.reserveCapacity(Self.maxFreeExchanges)
+        endedExchanges.reserveCapacity(Self.maxFreeExchanges)
+        snapshot = Snapshot(plan: plan, pools: pools, chance: &chance)
+        try reconcileAcceptors()
+    }
+
+    /// Takes up a new configuration. Exchanges that have begun end under the old one.
+    package func adopt(_ plan: Plan) throws(SystemError) {
+        context.pool.limit = plan.bufferMemory
+        let adopted = Snapshot(plan: plan, pools: pools, chance: &chance)
+        pools.keepOnly(adopted, proxy: self)
+        snapshot = adopted
+        try reconcileAcceptors()
+    }
+
+    private func reconcileAcceptors() throws(SystemError) {
+        var kept: [SocketAddress: Acceptor] = [:]
+        for listener in snapshot.plan.listeners {
+            if let acceptor = acceptors.removeValue(forKey: listener.address) {
+                acceptor.listener.settings = listener.settings
+                kept[listener.address] = acceptor
+            } else {
+                let acceptor = Acceptor(plan: listener, proxy: self)
+                try loop.addForReading(acceptor)
+                kept[listener.address] = acceptor
+            }
+        }
+        let removed = acceptors.values
+        acceptors = kept
+        for acceptor in removed { acceptor.stop() }
+    }
+
+    /// Stops accepting, closes idle connections and lets the others end their exchange.
+    package func drain() {
+        guard !isDraining else { return }
+        isDraining = true
+        let stopping = acceptors.values
+        acceptors = [:]
+        for acceptor in stopping { acceptor.stop() }
+        downstreams.forEach { $0.drain() }
+        connectionEnded()
+    }
+
+    /// Ends every connection, whatever it is doing.
+    package func closeAll() {
+        downstreams.forEach { $0.abort() }
+        pools.closeAll()
+    }
+
+    /// Downstream connections that are open.
+    package var connectionCount: Int { downstreams.count }
+
+    func connectionEnded() {
+        if isDraining, downstreams.count == 0 { whenIdle() }
+    }
+
+    // MARK: Exchanges
+
+    /// An exchange ready for a head; reused, since a new one costs several allocations.
+    func takeExchange(fields: Int) -> Exchange {
+        if let exchange = freeExchanges.popLast() {
+            exchange.prepare(fields: fields)
+            return exchange
+        }
+        return Exchange(proxy: self, fields: fields)
+    }
+
+    /// Takes back an exchange that has not begun.
+    func recycle(_ exchange: Exchange) {
+        if freeExchanges.count < Self.maxFreeExchanges { freeExchanges.append(exchange) }
+    }
+
+    /// Takes back an exchange that has ended. It is used again only after this turn, since
+    /// handlers further up the stack may still ask it whether it has ended.
+    func retire(_ exchange: Exchange) { endedExchanges.append(exchange) }
+
+    /// Ends a turn of the loop.
+    package func endTurn() {
+        guard !endedExchanges.isEmpty else { return }
+        for exchange in endedExchanges {
+            exchange.reset()
+            recycle(exchange)
+        }
+        endedExchanges.removeAll(keepingCapacity: true)
+    }
+}
+
+/// A plan in use: its clusters with this worker's pools and balancers.
+final class Snapshot {
+    let plan: Plan
+    let clusters: [Cluster]
+
+    init(plan: Plan, pools: PoolTable, chance: inout Chance) {
+        self.plan = plan
+        clusters = plan.clusters.map { Cluster(plan: $0, pools: pools, chance: &chance) }
+    }
+}

@@ -1,0 +1,139 @@
+// The head that a client reads: the endpoint's, framed anew for the client's side.
+
+import WeirHTTP
+import WeirNet
+
+/// Writes response heads for HTTP/1 clients.
+enum H1ResponseHead {
+    private static let additions = 512
+
+    /// Gathers the head of a final response, which the proxy's `responseHead` indexes.
+    static func write(
+        _ exchange: Exchange, _ message: UnsafeRawBufferPointer, route: RoutePlan,
+        mayPersist: Bool, to downstream: H1Downstream
+    ) {
+        let proxy = exchange.proxy
+        let edits = route.responseEdits
+        var out = ByteWriter(
+            downstream.reserve(message.count + edits.lines.count + Self.additions))
+        writeStatusLine(proxy, message, &out)
+        let hasDate = writeFields(proxy, message, edits, &out)
+        if !hasDate { writeDate(proxy, &out) }
+        out.append("via: 1.1 weir\r\nx-request-id: ")
+        out.append(exchange.message.requestID)
+        out.append("\r\n")
+        out.append(edits.lines.bytes)
+        let mode = writeFraming(exchange, message, &out)
+        downstream.writer.begin(mode)
+        if proxy.responseHead.status != 101 {
+            writeConnection(exchange, isKept: mayPersist && mode != .untilClose, &out)
+        }
+        out.append("\r\n")
+        downstream.commit(out.count)
+    }
+
+    /// Gathers an interim response.
+    static func writeInterim(
+        _ exchange: Exchange, _ message: UnsafeRawBufferPointer, to downstream: H1Downstream
+    ) {
+        var out = ByteWriter(downstream.reserve(message.count + Self.additions))
+        writeStatusLine(exchange.proxy, message, &out)
+        _ = writeFields(exchange.proxy, message, FieldEdits(), &out)
+        out.append("\r\n")
+        downstream.commit(out.count)
+    }
+
+    private static func writeStatusLine(
+        _ proxy: Proxy, _ message: UnsafeRawBufferPointer, _ out: inout ByteWriter
+    ) {
+        out.append("HTTP/1.1 ")
+        out.append(decimal: proxy.responseHead.status)
+        out.append(" ")
+        out.append(message[proxy.responseHead.reason])
+        out.append("\r\n")
+    }
+
+    /// Copies what is kept; returns whether a `Date` was among it.
+    private static func writeFields(
+        _ proxy: Proxy, _ message: UnsafeRawBufferPointer, _ edits: FieldEdits,
+        _ out: inout ByteWriter
+    ) -> Bool {
+        var hasDate = false
+        var run = FieldRun()
+        for index in 0..<proxy.responseHead.fields.count {
+            let field = proxy.responseHead.fields[index]
+            if field.known == .date { hasDate = true }
+            run.visit(field, isKept: keeps(field) && !edits.drop(field, message), message, &out)
+        }
+        run.finish(end: proxy.responseHead.length - 2, message, &out)
+        return hasDate
+    }
+
+    @inline(__always)
+    private static func keeps(_ field: Field) -> Bool {
+        if field.isHopByHop { return false }
+        switch field.known {
+        case .contentLength, .transferEncoding, .xRequestID: return false
+        default: return true
+        }
+    }
+
+    static func writeDate(_ proxy: Proxy, _ out: inout ByteWriter) {
+        out.append("date: ")
+        let loop = proxy.loop
+        proxy.date.append(
+            unixSeconds: loop.wallClock.unixNanoseconds(loop.now) / 1_000_000_000, to: &out)
+        out.append("\r\n")
+    }
+
+    static func writeConnection(_ exchange: Exchange, isKept: Bool, _ out: inout ByteWriter) {
+        if !isKept {
+            out.append("connection: close\r\n")
+        } else if exchange.head.minorVersion == 0 {
+            out.append("connection: keep-alive\r\n")
+        }
+    }
+
+    private static func writeFraming(
+        _ exchange: Exchange, _ message: UnsafeRawBufferPointer, _ out: inout ByteWriter
+    ) -> H1BodyWriter.Mode {
+        let proxy = exchange.proxy
+        let status = proxy.responseHead.status
+        if status == 101 {
+            out.append("connection: upgrade\r\n")
+            for index in 0..<proxy.responseHead.fields.count {
+                let field = proxy.responseHead.fields[index]
+                guard field.known == .upgrade else { continue }
+                out.append("upgrade: ")
+                out.append(message[valueOf: field])
+                out.append("\r\n")
+            }
+            return .none
+        }
+        switch proxy.responseHead.framing {
+        case .none:
+            if exchange.head.method == .head || status == 304 {
+                // What a GET would have answered with, if the endpoint said so.
+                if proxy.responseHead.declaredLength >= 0 {
+                    writeLength(proxy.responseHead.declaredLength, &out)
+                }
+            } else if status != 204 {
+                writeLength(0, &out)
+            }
+            return .none
+        case .length(let length):
+            writeLength(length, &out)
+            return .length
+        case .chunked, .untilClose:
+            guard exchange.head.minorVersion > 0 else { return .untilClose }
+            out.append("transfer-encoding: chunked\r\n")
+            return .chunked
+        }
+    }
+
+    static func writeLength(_ length: Int64, _ out: inout ByteWriter) {
+        out.append("content-length: ")
+        out.append(decimal: Int(length))
+        out.append("\r\n")
+    }
+}

@@ -1,0 +1,150 @@
+// What is remembered of an exchange for its line in the log.
+
+import WeirHTTP
+import WeirNet
+import WeirPolicy
+import WeirTelemetry
+import WeirTime
+
+/// Times, sizes and causes of one exchange.
+struct ExchangeRecord {
+    var status = 0
+    var endedBy = EndedBy.none
+    private(set) var refusal: Refusal?
+    private(set) var attempts = 0
+    var requestBodyBytes: Int64 = 0
+    var responseBodyBytes: Int64 = 0
+    var isTunnel = false
+    /// The client's word on where the request came from is believed.
+    private(set) var isPeerTrusted = false
+
+    fileprivate var startedAt = Instant.distantPast
+    fileprivate var headAt = Instant.distantPast
+    fileprivate var attemptAt = Instant.distantPast
+    fileprivate var connectedAt = Instant.distantPast
+    fileprivate var firstByteAt = Instant.distantPast
+    fileprivate var sentAtStart: UInt64 = 0
+
+    mutating func begin(startedAt: Instant, now: Instant, _ downstream: H1Downstream) {
+        self.startedAt = startedAt
+        headAt = now
+        sentAtStart = downstream.bytesSent
+        isPeerTrusted = downstream.listener.settings.trusts(downstream.peer)
+    }
+
+    mutating func attemptBegins(_ now: Instant) {
+        attempts += 1
+        attemptAt = now
+    }
+
+    mutating func connected(_ now: Instant) { connectedAt = now }
+
+    mutating func firstByte(_ now: Instant) { firstByteAt = now }
+
+    mutating func refuse(_ refusal: Refusal) {
+        self.refusal = refusal
+        if endedBy == .none {
+            switch refusal {
+            case .badRequest, .headTooLarge, .bodyTooLarge, .clientTooSlow, .clientGone,
+                .notImplemented:
+                endedBy = .client
+            default: endedBy = .weir
+            }
+        }
+    }
+
+    fileprivate var timers: ExchangeTimers {
+        var timers = ExchangeTimers()
+        timers.requestRead = Self.nanoseconds(startedAt, headAt)
+        timers.queue = Self.nanoseconds(headAt, attemptAt)
+        timers.connect = Self.nanoseconds(attemptAt, connectedAt)
+        timers.firstByte = Self.nanoseconds(connectedAt, firstByteAt)
+        return timers
+    }
+
+    private static func nanoseconds(_ from: Instant, _ to: Instant) -> Int64 {
+        to == .distantPast ? -1 : (to - from).nanoseconds
+    }
+}
+
+/// Counts an exchange and writes its line.
+enum ExchangeReport {
+    static func write(_ exchange: Exchange, phase: Exchange.Phase) {
+        guard let snapshot = exchange.snapshot, let downstream = exchange.downstream else { return }
+        let loop = exchange.proxy.loop
+        let record = exchange.record
+        let duration = (loop.now - record.startedAt).nanoseconds
+        let counters = exchange.route?.counters ?? snapshot.plan.unrouted
+        counters.count(status: record.status, durationNanoseconds: duration)
+        if let refusal = record.refusal { counters.countRefusal(Int(refusal.rawValue)) }
+
+        guard let log = snapshot.plan.log,
+            record.refusal != nil || exchange.proxy.chance.next() >> 32 < snapshot.plan.logSample
+        else { return }
+        var line = AccessRecord()
+        let message = exchange.message.bytes
+        line.requestID = exchange.message.requestID
+        line.method = message[exchange.head.methodName]
+        line.host = message[exchange.head.authority]
+        line.target = message[exchange.head.target]
+        line.userAgent = exchange.userAgent
+        if let route = exchange.route { line.route = route.name.bytes }
+        if let cluster = exchange.cluster { line.cluster = cluster.plan.name.bytes }
+        if let pool = exchange.pool { line.endpoint = pool.name.bytes }
+        line.unixNanoseconds = loop.wallClock.unixNanoseconds(record.startedAt)
+        line.minorVersion = exchange.head.minorVersion
+        line.status = record.status
+        line.attempts = record.attempts
+        line.bytesReceived = Int64(exchange.head.length) + record.requestBodyBytes
+        line.bytesSent = Int64(clamping: downstream.bytesSent &- record.sentAtStart)
+            + Int64(downstream.queuedBytes)
+        line.generation = snapshot.plan.generation
+        line.timers = record.timers
+        line.timers.total = duration
+        line.endedBy = record.endedBy
+        line.phase = phase.name
+        line.reason = record.refusal?.code
+        withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { memory in
+            var out = ByteWriter(memory)
+            exchange.writeClientAddress(&out)
+            line.client = UnsafeRawBufferPointer(start: memory.baseAddress, count: out.count)
+            if !log.append(line) { exchange.proxy.counters.add(.logLinesDropped) }
+        }
+    }
+}
+
+extension Exchange {
+    /// The client's address as text, without its port; `unix` for a local socket.
+    func writeClientAddress(_ out: inout ByteWriter) {
+        guard let downstream, case .ip(let address, _) = downstream.peer else {
+            return out.append("unix")
+        }
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 46) { buffer in
+            guard let base = buffer.baseAddress else { return }
+            out.append(UnsafeRawPointer(base), count: address.format(into: base))
+        }
+    }
+
+    fileprivate var userAgent: UnsafeRawBufferPointer {
+        for index in 0..<head.fields.count where head.fields[index].known == .userAgent {
+            return message.bytes[valueOf: head.fields[index]]
+        }
+        return AccessRecord.nothing
+    }
+}
+
+extension Exchange.Phase {
+    /// The phase as the log spells it.
+    var name: StaticString {
+        switch self {
+        case .accept: "accept"
+        case .decode: "decode"
+        case .findRoute: "find_route"
+        case .govern: "govern"
+        case .pickEndpoint: "pick_endpoint"
+        case .pool: "pool"
+        case .relay: "relay"
+        case .report: "report"
+        }
+    }
+}

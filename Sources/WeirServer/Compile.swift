@@ -1,0 +1,188 @@
+// A checked configuration becomes the plans of the workers.
+
+import WeirConfig
+import WeirNet
+import WeirPolicy
+import WeirProxy
+import WeirTelemetry
+import WeirTime
+
+/// Compiles one generation. Everything that a worker reads per request is made for it alone.
+struct Compiler {
+    let configuration: Configuration
+    let generation: UInt64
+    let registry: CounterRegistry
+    let sockets: ListenerSockets
+    let endpoints: EndpointDirectory
+    let names: NameDirectory
+    let rings: [LogRing]
+
+    /// The plan of one of `count` workers.
+    func plan(worker: Int, of count: Int) -> Plan {
+        var clusterIndex: [String: Int] = [:]
+        for (index, cluster) in configuration.clusters.enumerated() {
+            clusterIndex[cluster.name] = index
+        }
+        let rules = configuration.routes.map { rule($0, clusterIndex, worker) }
+        let sample = configuration.runtime.accessLog?.sample ?? 0
+        return Plan(
+            generation: generation,
+            listeners: configuration.listeners.compactMap { listener($0, worker) },
+            table: RouteTable(rules),
+            clusters: configuration.clusters.map { cluster($0, worker) },
+            unrouted: registry.route(CounterRegistry.unrouted, worker: worker),
+            bufferMemory: configuration.runtime.bufferMemory / count,
+            log: configuration.runtime.accessLog == nil || rings.isEmpty ? nil : rings[worker],
+            logSample: UInt64(max(0, min(1, sample)) * 4_294_967_296))
+    }
+
+    // MARK: Listeners
+
+    private func listener(_ listener: WeirConfig.Listener, _ worker: Int) -> ListenerPlan? {
+        guard let opened = sockets[listener] else { return nil }
+        let limits = listener.limits
+        var settings = ListenerSettings()
+        settings.headBytes = limits.requestHeaderBytes
+        settings.headFields = limits.requestHeaders
+        settings.targetBytes = limits.requestURIBytes
+        settings.bodyBytes = limits.requestBodyBytes ?? .max
+        settings.headerTimeout = limits.headerTimeout
+        settings.bodyTimeout = limits.bodyTimeout
+        settings.bodyBytesPerWindow = Self.bytes(limits.bodyMinRate, in: limits.bodyTimeout)
+        settings.sendTimeout = limits.sendTimeout
+        settings.sendBytesPerWindow = Self.bytes(limits.sendMinRate, in: limits.sendTimeout)
+        settings.idleTimeout = limits.idleTimeout
+        settings.trusted = listener.trustedProxies.compactMap { prefix in
+            IPAddress(prefix.address).map {
+                .init(address: $0, bits: $0.isV4 ? prefix.bits + 96 : prefix.bits)
+            }
+        }
+        return ListenerPlan(
+            name: listener.name, address: opened.address, fd: opened.sockets[worker],
+            settings: settings)
+    }
+
+    private static func bytes(_ rate: Int, in window: Interval) -> UInt64 {
+        UInt64(max(0, Double(rate) * window.seconds))
+    }
+
+    // MARK: Routes
+
+    private func rule(
+        _ route: Route, _ clusterIndex: [String: Int], _ worker: Int
+    ) -> RouteRule {
+        var rule = RouteRule(plan: plan(route, clusterIndex, worker))
+        for host in route.match.hosts {
+            switch host {
+            case .exact(let name): rule.exactHosts.append(name)
+            case .suffix(let suffix): rule.hostSuffixes.append(suffix)
+            }
+        }
+        switch route.match.path {
+        case .any: rule.path = .any
+        case .exact(let path): rule.path = .exact(path)
+        case .prefix(let path): rule.path = .prefix(path)
+        case .regex(let source):
+            // The configuration's checks have compiled it before; were it to fail now all the
+            // same, it must match nothing: no path holds a NUL.
+            rule.path = Pattern(source, isWhole: true).map { .regex($0) } ?? .exact("\0")
+        }
+        rule.conditions.methods = route.match.methods.map { Text($0) }
+        rule.conditions.headers = route.match.headers.map(condition)
+        rule.conditions.query = route.match.query.map(condition)
+        return rule
+    }
+
+    private func condition(_ match: Route.ValueMatch) -> ValueRule {
+        let test: ValueRule.Test
+        switch match.test {
+        case .present: test = .present
+        case .exact(let value): test = .exact(Text(value))
+        case .prefix(let value): test = .prefix(Text(value))
+        case .regex(let source):
+            test = Pattern(source, isWhole: true).map { .regex($0) } ?? .exact(Text("\0"))
+        }
+        return ValueRule(name: Text(match.name), test: test, isInverted: match.invert)
+    }
+
+    private func plan(
+        _ route: Route, _ clusterIndex: [String: Int], _ worker: Int
+    ) -> RoutePlan {
+        let action: RoutePlan.Action
+        switch route.action {
+        // The configuration's checks leave no cluster unnamed.
+        case .forward(let name): action = .forward(cluster: clusterIndex[name] ?? 0)
+        case .redirect(let redirect): action = .redirect(plan(redirect))
+        case .respond(let response):
+            action = .respond(
+                status: response.status, body: Text(response.body),
+                contentType: Text(response.contentType))
+        }
+        let prefixLength: Int
+        switch route.match.path {
+        case .prefix(let prefix): prefixLength = prefix.utf8.count
+        default: prefixLength = 0
+        }
+        return RoutePlan(
+            name: Text(route.name), action: action, timeout: route.timeout ?? .max,
+            idleTimeout: route.idleTimeout, requestBuffer: route.requestBuffer,
+            prefixLength: prefixLength, prefixRewrite: route.prefixRewrite.map { Text($0) },
+            requestEdits: Self.edits(route.requestHeaders),
+            responseEdits: Self.edits(route.responseHeaders),
+            counters: registry.route(route.name, worker: worker))
+    }
+
+    private func plan(_ redirect: Route.Redirect) -> RedirectPlan {
+        RedirectPlan(
+            status: redirect.status, scheme: redirect.scheme.map { Text($0) },
+            host: redirect.host.map { Text($0) }, port: redirect.port,
+            path: redirect.path.map { Text($0) },
+            prefixRewrite: redirect.prefixRewrite.map { Text($0) },
+            stripQuery: redirect.stripQuery)
+    }
+
+    private static func edits(_ edits: HeaderEdits) -> FieldEdits {
+        var plan = FieldEdits()
+        plan.dropped = edits.remove.map { Text($0.lowercased()) }
+        plan.dropped += edits.set.map { Text($0.name) }
+        let lines = (edits.set + edits.add).map { "\($0.name): \($0.value)\r\n" }
+        plan.lines = Text(lines.joined())
+        return plan
+    }
+
+    // MARK: Clusters
+
+    private func cluster(_ cluster: WeirConfig.Cluster, _ worker: Int) -> ClusterPlan {
+        let hostHeader: ClusterPlan.HostHeader
+        switch (cluster.hostHeader, cluster.source) {
+        case (.preserve, _): hostHeader = .preserve
+        case (.literal(let text), _): hostHeader = .fixed(Text(text))
+        case (.endpoint, .dns(let host, let port, _)):
+            hostHeader = .fixed(Text(port == 80 ? host : "\(host):\(port)"))
+        case (.endpoint, .endpoints): hostHeader = .endpoint
+        }
+        return ClusterPlan(
+            name: Text(cluster.name), kind: cluster.balancer,
+            endpoints: addresses(cluster).map { address, weight in
+                EndpointPlan(
+                    address: address, weight: weight,
+                    state: endpoints.state(cluster: cluster.name, address: address))
+            },
+            connectTimeout: cluster.connectTimeout, idleTimeout: cluster.keepalive.idleTimeout,
+            maxIdle: cluster.keepalive.maxIdle, hostHeader: hostHeader,
+            counters: registry.cluster(cluster.name, worker: worker))
+    }
+
+    /// The endpoints of a cluster as they are known now, with their weights.
+    func addresses(_ cluster: WeirConfig.Cluster) -> [(address: SocketAddress, weight: Int)] {
+        switch cluster.source {
+        case .endpoints(let list):
+            return list.compactMap { endpoint in
+                SocketAddress(endpoint.address).map { ($0, endpoint.weight) }
+            }
+        case .dns(let host, let port, let every):
+            let name = NameDirectory.Name(host: host, port: port, every: every)
+            return names.addresses(name).map { ($0, 1) }
+        }
+    }
+}

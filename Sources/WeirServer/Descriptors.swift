@@ -1,0 +1,42 @@
+// File descriptors bound how many connections there can be, whatever the configuration says.
+
+import Glibc
+import WeirConfig
+import WeirTelemetry
+
+/// The process's descriptors.
+enum Descriptors {
+    /// Held back for listeners, logs, names, the admin listener and idle upstream connections.
+    private static let reserve = 64
+
+    /// The most that this process may open now.
+    static func limit() -> Int {
+        var limits = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limits) == 0 else {
+            return 1024
+        }
+        return Int(clamping: limits.rlim_cur)
+    }
+
+    /// Raises the soft limit to the hard one and returns it.
+    static func raiseLimit() -> Int {
+        var limits = rlimit()
+        let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+        guard getrlimit(resource, &limits) == 0 else { return 1024 }
+        limits.rlim_cur = limits.rlim_max
+        _ = setrlimit(resource, &limits)
+        return limit()
+    }
+
+    /// How many downstream connections there may be: each may need an upstream one as well.
+    static func connections(_ configuration: Configuration, descriptors: Int) -> Int {
+        let wanted = configuration.runtime.maxConnections
+        let possible = max(1, (descriptors - reserve) / 2)
+        if wanted > possible {
+            ProcessLog.info(
+                "max_connections is bounded by the descriptors that the process may open",
+                ["max_connections": "\(wanted)", "bound": "\(possible)"])
+        }
+        return min(wanted, possible)
+    }
+}

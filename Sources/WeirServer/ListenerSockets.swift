@@ -1,0 +1,106 @@
+// The listening sockets of all workers: bound before a configuration is adopted, kept across it.
+
+import Glibc
+import WeirConfig
+package import WeirNet
+
+/// Why a listener could not be opened.
+package struct ListenFailure: Error, CustomStringConvertible {
+    package let listener: String
+    package let address: String
+    package let error: SystemError
+
+    package var description: String {
+        let hint =
+            error.code == EADDRINUSE
+            ? " (is another program, or another weir, listening there?)" : ""
+        return "listener '\(listener)' cannot use \(address): \(error)\(hint)"
+    }
+}
+
+/// One socket a worker and address. Sockets share their port with `SO_REUSEPORT`, so that the
+/// kernel spreads connections evenly over the workers.
+final class ListenerSockets {
+    /// What a listener was given: its address as bound, and a socket for each worker.
+    struct Opened {
+        var address: SocketAddress
+        var sockets: [Int32]
+    }
+
+    private let workers: Int
+    private var opened: [Address: Opened] = [:]
+
+    init(workers: Int) { self.workers = workers }
+
+    /// Sockets opened for a configuration that is not in use yet.
+    struct Pending {
+        fileprivate var fresh: [Address: Opened] = [:]
+    }
+
+    /// Opens what the listeners need and is not open yet. On failure nothing stays open.
+    func open(_ listeners: [WeirConfig.Listener]) throws(ListenFailure) -> Pending {
+        var pending = Pending()
+        for listener in listeners where opened[listener.address] == nil {
+            do {
+                pending.fresh[listener.address] = try open(listener.address)
+            } catch {
+                discard(pending)
+                throw ListenFailure(
+                    listener: listener.name, address: listener.address.text, error: error)
+            }
+        }
+        return pending
+    }
+
+    private func open(_ address: Address) throws(SystemError) -> Opened {
+        guard var target = SocketAddress(address) else {
+            throw SystemError(call: "bind", code: EINVAL)
+        }
+        var sockets: [Int32] = []
+        for index in 0..<workers {
+            do {
+                let fd = try Socket.listen(on: target, exclusively: index == 0)
+                sockets.append(fd)
+                // Port 0 asks for any free port; the other workers share the first one's.
+                if let bound = Socket.localAddress(fd) { target = bound }
+            } catch {
+                for fd in sockets { _ = close(fd) }
+                throw error
+            }
+        }
+        return Opened(address: target, sockets: sockets)
+    }
+
+    func discard(_ pending: Pending) {
+        for opened in pending.fresh.values {
+            for fd in opened.sockets { _ = close(fd) }
+        }
+    }
+
+    /// Takes a configuration's sockets into use. Those it no longer names are forgotten here and
+    /// closed by the workers, once they have taken what waits in them.
+    func commit(_ pending: Pending, _ listeners: [WeirConfig.Listener]) {
+        opened.merge(pending.fresh) { _, fresh in fresh }
+        let named = Set(listeners.map(\.address))
+        opened = opened.filter { named.contains($0.key) }
+    }
+
+    subscript(_ listener: WeirConfig.Listener) -> Opened? { opened[listener.address] }
+}
+
+extension SocketAddress {
+    /// The address to bind or connect to; `nil` for what the configuration's checks exclude.
+    init?(_ address: Address) {
+        switch address {
+        case .ip(let host, let port):
+            guard let ip = IPAddress(host) else { return nil }
+            self = .ip(ip, port: port)
+        case .unix(let path): self = .unix(path: path)
+        }
+    }
+}
+
+extension Address {
+    /// The address as an operator writes it.
+    var text: String { SocketAddress(self)?.description ?? "?" }
+}

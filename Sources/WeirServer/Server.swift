@@ -1,0 +1,299 @@
+// The process: boot order, the control thread's loop, and what it does with signals.
+
+import CWeir
+import Glibc
+import WeirAdmin
+import WeirConfig
+import WeirNet
+import WeirPolicy
+import WeirProxy
+import WeirTelemetry
+import WeirTime
+
+/// Why weir did not start.
+package enum StartFailure: Error, CustomStringConvertible {
+    case configuration(String)
+    case system(String)
+
+    package var description: String {
+        switch self {
+        case .configuration(let text), .system(let text): text
+        }
+    }
+}
+
+/// One weir. Its methods run on the control thread, which stays responsive when the workers are
+/// saturated.
+package final class Server {
+    static let version = "0.1.0"
+
+    let file: String
+    let loop: EventLoop
+    let registry: CounterRegistry
+    let sockets: ListenerSockets
+    let endpoints = EndpointDirectory()
+    let budget: ConnectionBudget
+    let workerCount: Int
+    private(set) var names: NameDirectory?
+    private(set) var workers: [Worker] = []
+    private(set) var logWriter: LogWriter?
+    var admin: AdminBinding?
+
+    /// The configuration in use.
+    private(set) var configuration: Configuration
+    private(set) var generation: UInt64 = 1
+    var lastReload: ReloadResult
+    var reloadsSucceeded: UInt64 = 0
+    var reloadsRefused: UInt64 = 0
+    /// When the configuration in use came into use, in Unix nanoseconds.
+    private(set) var adoptedAt: Int64
+    let startedAt: Instant
+
+    private let reports: Mailbox<WorkerReport>
+    private var drain: Drain?
+    private(set) var isDraining = false
+    private var isReady = false
+
+    /// Reads the configuration and binds its listeners; nothing is served before `run`.
+    package init(file: String) throws(StartFailure) {
+        self.file = file
+        SignalWatch.block()
+        let candidate = try Candidate.read(file).orRefuse()
+        for warning in candidate.warnings { ProcessLog.warn(warning) }
+        configuration = candidate.configuration
+        let descriptors = Descriptors.raiseLimit()
+        workerCount =
+            configuration.runtime.workers ?? max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
+        registry = CounterRegistry(
+            workers: workerCount, refusalCodes: Refusal.allCases.map(\.code))
+        sockets = ListenerSockets(workers: workerCount)
+        budget = ConnectionBudget(
+            limit: Descriptors.connections(configuration, descriptors: descriptors))
+        lastReload = ReloadResult(isSuccess: true, trigger: "start", lines: ["started"], at: 0)
+        do {
+            loop = try EventLoop()
+            reports = try Mailbox(capacity: 4096)
+        } catch {
+            throw .system("weir cannot start: \(error)")
+        }
+        startedAt = loop.now
+        adoptedAt = loop.wallClock.unixNanoseconds(loop.now)
+        lastReload.at = adoptedAt / 1_000_000_000
+    }
+
+    /// Serves until a signal ends it.
+    package func run() throws(StartFailure) {
+        try boot()
+        isReady = true
+        // The file may have changed between its reading and the start of its watch.
+        if case .accepted(let candidate) = Candidate.read(file),
+            candidate.configuration != configuration
+        {
+            reload(trigger: "file change")
+        }
+        loop.run(afterTurn: {})
+        shutDown()
+    }
+
+    private func boot() throws(StartFailure) {
+        do {
+            let names = try NameDirectory(loop: loop, seed: Self.seed()) { [unowned self] in
+                distribute()
+            }
+            self.names = names
+            _ = try SignalWatch(loop: loop) { [unowned self] signal in obey(signal) }
+            _ = try FileWatch(loop: loop, path: file) { [unowned self] in
+                reload(trigger: "file change")
+            }
+            let watch = ReadinessWatch(fd: try reports.makeWakeDescriptor()) { [unowned self] in
+                for report in reports.drain() { heed(report) }
+            }
+            try loop.addForReading(watch)
+        } catch {
+            throw .system("weir cannot start: \(error)")
+        }
+        try openListeners()
+        try startWorkers()
+        for listener in configuration.listeners {
+            guard let opened = sockets[listener] else { continue }
+            ProcessLog.info(
+                "listening", ["listener": listener.name, "address": "\(opened.address)"])
+        }
+    }
+
+    private func openListeners() throws(StartFailure) {
+        do {
+            let pending = try sockets.open(configuration.listeners)
+            sockets.commit(pending, configuration.listeners)
+        } catch {
+            throw .system("\(error)")
+        }
+        do {
+            try openLog(configuration)
+        } catch {
+            throw .system("the access log cannot be written: \(error)")
+        }
+        do {
+            admin = try prepareAdmin(configuration)
+        } catch {
+            throw .system("\(error)")
+        }
+        if let admin, let address = admin.server.localAddress {
+            ProcessLog.info("listening", ["listener": "admin", "address": "\(address)"])
+        }
+    }
+
+    private func startWorkers() throws(StartFailure) {
+        let wanted = NameDirectory.names(configuration)
+        names?.prepare(wanted)
+        names?.watch(wanted)
+        guard let compiler = compiler() else { return }
+        do {
+            for index in 0..<workerCount {
+                workers.append(
+                    try Worker(
+                        index: index, plan: compiler.plan(worker: index, of: workerCount),
+                        counters: registry.worker(index), budget: budget, reports: reports))
+            }
+        } catch {
+            throw .system("weir cannot start a worker: \(error)")
+        }
+    }
+
+    static func seed() -> UInt64 {
+        var seed: UInt64 = 0
+        _ = cweir_random(&seed, 8)
+        return seed
+    }
+
+    // MARK: Adopting
+
+    private func compiler() -> Compiler? {
+        guard let names else { return nil }
+        return Compiler(
+            configuration: configuration, generation: generation, registry: registry,
+            sockets: sockets, endpoints: endpoints, names: names,
+            rings: logWriter?.rings ?? [])
+    }
+
+    /// Makes a checked configuration the one in use.
+    func adopt(_ adopted: Configuration) {
+        configuration = adopted
+        generation += 1
+        adoptedAt = loop.wallClock.unixNanoseconds(loop.now)
+        budget.setLimit(
+            Descriptors.connections(adopted, descriptors: Descriptors.limit()))
+        names?.watch(NameDirectory.names(adopted))
+        distribute()
+    }
+
+    /// Compiles the configuration in use, with the endpoints known now, and hands it out.
+    private func distribute() {
+        guard let compiler = compiler() else { return }
+        for worker in workers {
+            if !worker.tell(.adopt(compiler.plan(worker: worker.index, of: workerCount))) {
+                ProcessLog.error("a worker does not answer", ["worker": "\(worker.index)"])
+            }
+        }
+        endpoints.keepOnly(
+            configuration.clusters.map { ($0.name, compiler.addresses($0).map(\.address)) })
+    }
+
+    /// The endpoints of a cluster as they are known now, with their weights.
+    func addresses(_ cluster: WeirConfig.Cluster) -> [(address: SocketAddress, weight: Int)] {
+        compiler()?.addresses(cluster) ?? []
+    }
+
+    /// Opens the access log, or moves it; where there is none any more, it is left alone.
+    func openLog(_ configuration: Configuration) throws(LogFailure) {
+        guard let log = configuration.runtime.accessLog else { return }
+        if let logWriter {
+            try logWriter.reopen(at: log.path)
+        } else {
+            logWriter = try LogWriter(path: log.path, rings: workerCount) { trouble in
+                ProcessLog.warn(trouble)
+            }
+        }
+    }
+
+    // MARK: Signals and reports
+
+    private func obey(_ signal: Int32) {
+        switch signal {
+        case SIGHUP:
+            reopenLog()
+            reload(trigger: "SIGHUP")
+        case SIGUSR1: reopenLog()
+        default: beginDrain()
+        }
+    }
+
+    private func reopenLog() {
+        do {
+            try logWriter?.reopen()
+        } catch {
+            ProcessLog.error("the access log stays as it is: \(error)")
+        }
+    }
+
+    private func heed(_ report: WorkerReport) {
+        switch report {
+        case .idle(let worker): drain?.workerIsIdle(worker)
+        case .failed(let worker, let error):
+            ProcessLog.error("a worker has failed: \(error)", ["worker": "\(worker)"])
+        }
+    }
+
+    // MARK: Ending
+
+    private func beginDrain() {
+        guard !isDraining else {
+            ProcessLog.info("stopping at once")
+            return loop.stop()
+        }
+        isDraining = true
+        ProcessLog.info(
+            "draining", ["timeout": "\(configuration.runtime.drainTimeout.seconds) s"])
+        drain = Drain(loop: loop, workers: workerCount, limit: configuration.runtime.drainTimeout)
+        for worker in workers { _ = worker.tell(.drain) }
+    }
+
+    private func shutDown() {
+        for worker in workers { _ = worker.tell(.stop) }
+        for worker in workers { worker.join() }
+        admin?.server.stop()
+        names?.stop()
+        logWriter?.stop()
+        ProcessLog.info("stopped")
+    }
+
+    /// Why weir should not get traffic now; `nil` when it should.
+    var unreadiness: String? {
+        if isDraining { return "draining" }
+        return isReady ? nil : "starting"
+    }
+}
+
+/// Waits for the workers' connections to end, within a bound.
+private final class Drain: TimerTarget {
+    private let loop: EventLoop
+    private var busy: Set<Int>
+
+    init(loop: EventLoop, workers: Int, limit: Interval) {
+        self.loop = loop
+        busy = Set(0..<workers)
+        super.init()
+        let timer = loop.timers.add(self)
+        loop.timers.arm(timer, at: loop.now + limit)
+    }
+
+    func workerIsIdle(_ worker: Int) {
+        busy.remove(worker)
+        if busy.isEmpty { loop.stop() }
+    }
+
+    override func timerFired() {
+        ProcessLog.warn("connections are left when the drain timeout ends")
+        loop.stop()
+    }
+}

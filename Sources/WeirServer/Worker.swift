@@ -1,0 +1,128 @@
+// One worker: a thread, its loop and its proxy.
+
+import CWeir
+import Glibc
+import WeirNet
+import WeirProxy
+import WeirTelemetry
+import WeirTime
+
+/// What the control thread tells a worker.
+enum WorkerMessage: Sendable {
+    case adopt(Plan)
+    /// Accept no more, end what is under way.
+    case drain
+    /// End every connection and the thread.
+    case stop
+}
+
+/// What a worker tells the control thread.
+enum WorkerReport: Sendable {
+    /// A drain has left no connection.
+    case idle(worker: Int)
+    case failed(worker: Int, SystemError)
+}
+
+/// A handle on a worker's thread.
+final class Worker: Sendable {
+    let index: Int
+    private let mailbox: Mailbox<WorkerMessage>
+    private let thread: pthread_t
+
+    /// Starts the thread with its first configuration.
+    init(
+        index: Int, plan: Plan, counters: WorkerCounters, budget: ConnectionBudget,
+        reports: Mailbox<WorkerReport>
+    ) throws(SystemError) {
+        self.index = index
+        let mailbox = try Mailbox<WorkerMessage>(capacity: 1024)
+        self.mailbox = mailbox
+        let seed = WorkerSeed(
+            index: index, plan: plan, counters: counters, budget: budget, mailbox: mailbox,
+            reports: reports)
+        thread = try startWorkerThread(seed)
+    }
+
+    /// Posts a message; a worker that leaves a thousand unread is stuck, and the message is lost.
+    func tell(_ message: WorkerMessage) -> Bool { mailbox.post(message) }
+
+    /// Waits for the thread's end, after `.stop`.
+    func join() { pthread_join(thread, nil) }
+}
+
+/// What a worker's thread needs to begin; everything else is made on the thread itself.
+private final class WorkerSeed: Sendable {
+    let index: Int
+    let plan: Plan
+    let counters: WorkerCounters
+    let budget: ConnectionBudget
+    let mailbox: Mailbox<WorkerMessage>
+    let reports: Mailbox<WorkerReport>
+
+    init(
+        index: Int, plan: Plan, counters: WorkerCounters, budget: ConnectionBudget,
+        mailbox: Mailbox<WorkerMessage>, reports: Mailbox<WorkerReport>
+    ) {
+        self.index = index
+        self.plan = plan
+        self.counters = counters
+        self.budget = budget
+        self.mailbox = mailbox
+        self.reports = reports
+    }
+
+    func run() throws(SystemError) {
+        let loop = try EventLoop()
+        var randomness: UInt64 = 0
+        _ = cweir_random(&randomness, 8)
+        let proxy = try Proxy(
+            plan: plan, loop: loop, counters: counters, budget: budget, seed: randomness,
+            whenIdle: { [reports, index] in _ = reports.post(.idle(worker: index)) })
+        let watch = ReadinessWatch(fd: try mailbox.makeWakeDescriptor()) { [self] in
+            for message in mailbox.drain() { obey(message, loop, proxy) }
+        }
+        try loop.addForReading(watch)
+        loop.run(afterTurn: proxy.endTurn)
+        proxy.closeAll()
+        loop.remove(watch)
+        // One more turn lets the loop let go of what was closed.
+        loop.turn(maxWait: .zero)
+    }
+
+    private func obey(_ message: WorkerMessage, _ loop: EventLoop, _ proxy: Proxy) {
+        switch message {
+        case .adopt(let plan):
+            do {
+                try proxy.adopt(plan)
+            } catch {
+                _ = reports.post(.failed(worker: index, error))
+            }
+        case .drain: proxy.drain()
+        case .stop: loop.stop()
+        }
+    }
+}
+
+// Outside any actor: a closure that the main actor made would trap on another thread.
+private func startWorkerThread(_ seed: WorkerSeed) throws(SystemError) -> pthread_t {
+    var thread = pthread_t()
+    let pointer = Unmanaged.passRetained(seed)
+    let result = pthread_create(&thread, nil, workerMain, pointer.toOpaque())
+    guard result == 0 else {
+        pointer.release()
+        throw SystemError(call: "pthread_create", code: result)
+    }
+    return thread
+}
+
+private func workerMain(_ pointer: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
+    guard let pointer else { return nil }
+    let seed = Unmanaged<WorkerSeed>.fromOpaque(pointer).takeRetainedValue()
+    cweir_name_thread("weir-worker-\(seed.index)")
+    do {
+        try seed.run()
+    } catch {
+        _ = seed.reports.post(.failed(worker: seed.index, error))
+    }
+    return nil
+}

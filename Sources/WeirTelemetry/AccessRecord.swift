@@ -1,0 +1,63 @@
+// What the access log says about one exchange, borrowed from whoever reports it.
+
+/// Who ended an exchange before its time.
+package enum EndedBy: UInt8, Sendable {
+    /// It came to its proper end.
+    case none
+    case client, upstream, weir
+}
+
+/// Where an exchange's time went, in nanoseconds; -1 where a stage was not reached.
+package struct ExchangeTimers: Sendable {
+    /// From the first byte of the request to the end of its head.
+    package var requestRead: Int64 = -1
+    /// Waiting for admission and for a connection.
+    package var queue: Int64 = -1
+    /// Connecting to the endpoint; 0 on a pooled connection.
+    package var connect: Int64 = -1
+    /// From the request's last head byte sent to the first byte of the answer.
+    package var firstByte: Int64 = -1
+    package var total: Int64 = -1
+
+    package init() {}
+}
+
+/// One exchange as its access log line tells it. The bytes are borrowed: they must stay where they
+/// are until `LogRing.append` returns. Empty bytes are written as `null`.
+package struct AccessRecord {
+    package static var nothing: UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: nil, count: 0)
+    }
+
+    package var requestID = nothing
+    package var tenant = nothing
+    /// The client's address as text.
+    package var client = nothing
+    package var method = nothing
+    package var host = nothing
+    /// Path and query as the client sent them.
+    package var target = nothing
+    package var userAgent = nothing
+    package var route = nothing
+    package var cluster = nothing
+    package var endpoint = nothing
+
+    /// When the request began.
+    package var unixNanoseconds: Int64 = 0
+    /// 0 or 1: HTTP/1.x.
+    package var minorVersion: UInt8 = 1
+    /// 0: no answer was sent.
+    package var status = 0
+    package var attempts = 0
+    package var bytesReceived: Int64 = 0
+    package var bytesSent: Int64 = 0
+    package var generation: UInt64 = 0
+    package var timers = ExchangeTimers()
+    package var endedBy = EndedBy.none
+    /// The exchange's phase when it ended.
+    package var phase: StaticString = ""
+    /// The refusal code, when weir answered by itself or gave up.
+    package var reason: StaticString?
+
+    package init() {}
+}

@@ -1,0 +1,195 @@
+#!/usr/bin/env python3
+"""Compares weir with nginx, HAProxy and Envoy on this machine; docs/benchmarks.md says how."""
+
+import argparse
+import json
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+
+import measure
+import report
+import stand
+from measure import note
+
+# Scenario: title, path, connections, generator's options, requests as a share of --requests.
+CPU_SCENARIOS = {
+    "1k": ("1 KB, 64 keep-alive connections", "/1k", 64, [], 1),
+    "100k": ("100 KB, 64 keep-alive connections", "/100k", 64, [], 1 / 4),
+    "10m": ("10 MB, 16 keep-alive connections", "/10m", 16, [], 1 / 200),
+    "new": ("1 KB, a new connection for each request, 64 at a time", "/1k", 64, ["-x"], 1 / 2),
+}
+OTHERS = ["idle", "instructions", "allocations", "routes"]
+SCENARIOS = [*CPU_SCENARIOS, *OTHERS]
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, help="rounds a scenario (7)")
+    parser.add_argument(
+        "--requests", type=int, help="requests a 1 KB run; the others follow (20000)"
+    )
+    parser.add_argument("--peers", default="nginx,haproxy,envoy", help="which to compare with")
+    parser.add_argument("--scenarios", default=",".join(SCENARIOS), help=", ".join(SCENARIOS))
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="under a minute: shows that all works, no figures to quote",
+    )
+    parser.add_argument(
+        "--cpu", type=int, default=0, help="the CPU that everything is pinned to (0)"
+    )
+    parser.add_argument("--write", metavar="PAGE", help="put the results into this page")
+    options = parser.parse_args()
+    if options.write and options.quick:
+        parser.error("--quick makes no figures worth writing down")
+    options.rounds = options.rounds or (2 if options.quick else 7)
+    options.requests = options.requests or (2000 if options.quick else 20000)
+    options.idle = 1000 if options.quick else measure.IDLE_CONNECTIONS
+    options.scenarios = _chosen(parser, options.scenarios, SCENARIOS)
+    options.peers = _chosen(
+        parser, options.peers, [name for name in stand.PROXIES if name != "weir"]
+    )
+    return options
+
+
+def _chosen(parser, text, known):
+    words = [word for word in text.split(",") if word]
+    for word in words:
+        if word not in known:
+            parser.error(f"'{word}' is none of {', '.join(known)}")
+    return words
+
+
+class Bench:
+    """One run: the stand, what is measured on it, and the sections of the report."""
+
+    def __init__(self, options, folder, upstream):
+        self.options, self.folder, self.upstream = options, folder, upstream
+        self.names, self.results, self.sections = [], {}, []
+        for name in ["weir", *options.peers]:
+            missing = stand.available(name)
+            if missing:
+                note(f"bench: without {name}: {missing}")
+            else:
+                self.names.append(name)
+
+    def maker(self, name, **more):
+        return lambda: stand.PROXIES[name](self.folder, UPSTREAM=self.upstream.port, **more)
+
+    def section(self, title, text):
+        self.sections.append(f"### {title}\n\n{text}")
+        print(f"\n{title}\n\n{text}", flush=True)
+
+    def cpu(self, scenario):
+        title, path, connections, more, share = CPU_SCENARIOS[scenario]
+        requests = max(int(self.options.requests * share), 2 * connections)
+
+        def load(port, count):
+            return stand.load(port, count, path, connections, *more)
+
+        makers = {name: self.maker(name) for name in self.names}
+        loads = dict.fromkeys(makers, load)
+        rows = measure.cpu_series(self.upstream, makers, self.options.rounds, requests, loads)
+        self.results[scenario] = rows
+        self.section(
+            f"{title}: {self.options.rounds} rounds of {requests} requests", report.cpu(rows)
+        )
+
+    def idle(self):
+        count, repeats = self.options.idle, 1 if self.options.quick else 3
+        values = {
+            name: [measure.idle_bytes(self.maker(name), count) for _ in range(repeats)]
+            for name in self.names
+        }
+        self.results["idle"] = values
+        self.section(f"Memory of {count:,} idle connections", report.single("bytes each", values))
+
+    def instructions(self):
+        requests = 500 if self.options.quick else 4000
+        names = [name for name in self.names if name in measure.COUNTED]
+        values = {
+            name: [measure.instructions(self.maker(name), self.folder, requests)] for name in names
+        }
+        self.results["instructions"] = values
+        self.section("User instructions, 1 KB keep-alive", report.single("Ir/req", values))
+
+    def allocations(self):
+        if "weir" not in self.names:
+            return
+        made, freed = measure.allocations(self.maker("weir"), self.folder, self.options.requests)
+        self.results["allocations"] = {"allocations": made, "frees": freed}
+        rows = [["weir", f"{made:.4f}", f"{freed:.4f}"]]
+        self.section(
+            "Heap use, 1 KB keep-alive",
+            report.table(["proxy", "allocations/req", "frees/req"], rows),
+        )
+
+    def routes(self):
+        if "weir" not in self.names:
+            return
+        self.results["routes"], body = {}, []
+        for by in ("host", "path"):
+            found = self.results["routes"][by] = self._routes(by)
+            few, many = found.get("instructions", (0, 0))
+            counted = [f"{few:,.0f}", f"{many:,.0f}", f"{many / few:.3f}"] if few else ["-"] * 3
+            body.append([f"by {by}", report.ratio(found["cpu_ratio"]), *counted])
+        head = ["10,000 routes against 10", "CPU ratio", "Ir/req at 10", "at 10,000", "ratio"]
+        self.section("Route lookup", report.table(head, body))
+
+    def _routes(self, by):
+        tables = {count: measure.route_table(count, by) for count in (10, 10000)}
+        makers = {
+            str(count): self.maker("weir", routes=table) for count, (table, _) in tables.items()
+        }
+        loads = {str(count): load for count, (_, load) in tables.items()}
+        requests = max(self.options.requests // 2, 128)
+        rows = measure.cpu_series(self.upstream, makers, self.options.rounds, requests, loads)
+        found = {"cpu_ratio": measure.paired_ratios(rows, "10000", "10")}
+        if not self.options.quick:
+            found["instructions"] = tuple(
+                measure.instructions(makers[count], self.folder, 20000, loads[count])
+                for count in ("10", "10000")
+            )
+        return found
+
+    def run(self):
+        if not self.names:
+            raise stand.Failure("there is nothing to measure")
+        for scenario in SCENARIOS:
+            if scenario in self.options.scenarios:
+                self.cpu(scenario) if scenario in CPU_SCENARIOS else getattr(self, scenario)()
+
+
+def main():
+    options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    thresholds = json.loads((stand.HERE / "thresholds.json").read_text())
+    try:
+        stand.pin(options.cpu)
+        stand.build_tools()
+        stand.write_files()
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="run-", dir=stand.WORK))
+            upstream = stack.enter_context(stand.Upstream(folder))
+            bench = Bench(options, folder, upstream)
+            bench.run()
+            versions = {name: stand.PROXIES[name].version() for name in bench.names}
+    except (stand.Failure, OSError, subprocess.SubprocessError) as failure:
+        sys.exit(f"bench: {failure}")
+    summary = report.targets(bench.results, thresholds)
+    if summary:
+        print(f"\nTargets\n\n{summary}")
+        bench.sections.insert(0, f"### Targets\n\n{summary}")
+    if options.write:
+        command = shlex.join(["Tests/Bench/bench.py", *sys.argv[1:]])
+        report.write(
+            options.write, "\n\n".join([report.machine(versions, command), *bench.sections])
+        )
+
+
+if __name__ == "__main__":
+    main()
