@@ -122,6 +122,7 @@ extension LineCursor {
     ) throws(Malformed) -> Bool {
         fields.removeAll()
         var lines = self
+        let room = min(limit, fields.capacity)
         while true {
             switch try lines.nextField() {
             case .needsMore: return false
@@ -134,7 +135,7 @@ extension LineCursor {
                 if mayHaveUnderscore, field.known == .other {
                     field.isHopByHop = FieldName.isUnderscoreAlias(base.bytes(of: field.name))
                 }
-                guard fields.count < limit, fields.append(field) else { throw .tooManyFields }
+                guard fields.count < room, fields.append(field) else { throw .tooManyFields }
                 if field.known.isNoted {
                     try notes.take(field, from: base, isRequest: isRequest)
                 }
