@@ -2,31 +2,40 @@
 
 /// Appends to a fixed stretch of memory. What does not fit sets `hasOverflowed` and is dropped
 /// whole; what comes after it may still fit, so ask before the bytes are used.
-package struct ByteWriter {
+///
+/// Public, as all small types of the hot path are: the compiler inlines nothing that is `package`
+/// into another module, and here the calls cost more than the work.
+public struct ByteWriter {
     /// `nil` when there is no room at all.
-    package let base: UnsafeMutableRawPointer?
-    package let capacity: Int
-    package private(set) var count = 0
-    package private(set) var hasOverflowed = false
+    public let base: UnsafeMutableRawPointer?
+    /// Bytes that fit in all.
+    public let capacity: Int
+    /// Bytes written so far.
+    public private(set) var count = 0
+    /// Something did not fit.
+    public private(set) var hasOverflowed = false
 
-    package init(_ memory: UnsafeMutableRawBufferPointer) {
+    /// Writes from the start of `memory`.
+    @inline(__always)
+    public init(_ memory: UnsafeMutableRawBufferPointer) {
         base = memory.baseAddress
         capacity = memory.count
     }
 
     /// What has been written so far.
-    package var written: UnsafeRawBufferPointer {
+    public var written: UnsafeRawBufferPointer {
         UnsafeRawBufferPointer(start: base, count: count)
     }
 
     /// Takes back what was written after the first `length` bytes; an overflow stays.
-    package mutating func truncate(to length: Int) {
+    public mutating func truncate(to length: Int) {
         precondition(length >= 0 && length <= count)
         count = length
     }
 
+    /// Appends `length` bytes.
     @inline(__always)
-    package mutating func append(_ bytes: UnsafeRawPointer, count length: Int) {
+    public mutating func append(_ bytes: UnsafeRawPointer, count length: Int) {
         guard let base, length >= 0, length <= capacity &- count else {
             hasOverflowed = hasOverflowed || length != 0
             return
@@ -35,19 +44,22 @@ package struct ByteWriter {
         count &+= length
     }
 
+    /// Appends bytes.
     @inline(__always)
-    package mutating func append(_ bytes: UnsafeRawBufferPointer) {
+    public mutating func append(_ bytes: UnsafeRawBufferPointer) {
         guard let start = bytes.baseAddress else { return }
         append(start, count: bytes.count)
     }
 
+    /// Appends a literal; where it is inlined that comes down to a few stores.
     @inline(__always)
-    package mutating func append(_ literal: StaticString) {
+    public mutating func append(_ literal: StaticString) {
         append(UnsafeRawPointer(literal.utf8Start), count: literal.utf8CodeUnitCount)
     }
 
+    /// Appends one byte.
     @inline(__always)
-    package mutating func append(byte: UInt8) {
+    public mutating func append(byte: UInt8) {
         guard let base, count < capacity else {
             hasOverflowed = true
             return
@@ -56,21 +68,24 @@ package struct ByteWriter {
         count &+= 1
     }
 
-    package mutating func append(string: String) {
+    /// Appends a string's UTF-8.
+    public mutating func append(string: String) {
         for byte in string.utf8 { append(byte: byte) }
     }
 
-    package mutating func append(decimal number: Int) {
+    /// Appends a number's decimal digits.
+    public mutating func append(decimal number: Int) {
         if number < 0 { append(byte: UInt8(ascii: "-")) }
         append(decimal: UInt64(number.magnitude))
     }
 
-    package mutating func append(decimal number: UInt64) {
+    /// Appends a number's decimal digits.
+    public mutating func append(decimal number: UInt64) {
         appendDigits(of: number, radix: 10)
     }
 
     /// Without leading zeros, in lower case: the size of a chunk.
-    package mutating func append(hex number: UInt64) {
+    public mutating func append(hex number: UInt64) {
         appendDigits(of: number, radix: 16)
     }
 

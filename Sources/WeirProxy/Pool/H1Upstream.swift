@@ -30,7 +30,7 @@ final class H1Upstream: Connection {
         maxBytes: 64 << 10, maxFields: maxFields, maxTargetBytes: 0)
 
     let pool: Pool
-    unowned(unsafe) let proxy: Proxy
+    let proxy: Proxy
     private(set) var state = State.connecting
     /// A response to an earlier request came over this connection.
     private(set) var isReused = false
@@ -220,7 +220,7 @@ final class H1Upstream: Connection {
             case .chunked: chunks.reset()
             case .untilClose: break
             }
-            exchange.upstreamHead(message)
+            exchange.upstreamHead(message, pool: pool)
             if isResponseComplete, state == .busy { exchange.upstreamEnd(trailers: []) }
             return length
         }

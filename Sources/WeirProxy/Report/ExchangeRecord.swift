@@ -72,15 +72,16 @@ enum ExchangeReport {
     static func write(_ exchange: Exchange, phase: Exchange.Phase) {
         guard let snapshot = exchange.snapshot, let downstream = exchange.downstream else { return }
         let loop = exchange.proxy.loop
-        let record = exchange.record
-        let duration = (loop.now - record.startedAt).nanoseconds
+        let duration = (loop.now - exchange.record.startedAt).nanoseconds
+        let refusal = exchange.record.refusal
         let counters = exchange.route?.counters ?? snapshot.plan.unrouted
-        counters.count(status: record.status, durationNanoseconds: duration)
-        if let refusal = record.refusal { counters.countRefusal(Int(refusal.rawValue)) }
+        counters.count(status: exchange.record.status, durationNanoseconds: duration)
+        if let refusal { counters.countRefusal(Int(refusal.rawValue)) }
 
         guard let log = snapshot.plan.log,
-            record.refusal != nil || exchange.proxy.chance.next() >> 32 < snapshot.plan.logSample
+            refusal != nil || exchange.proxy.chance.next() >> 32 < snapshot.plan.logSample
         else { return }
+        let record = exchange.record
         var line = AccessRecord()
         let message = exchange.message.bytes
         line.requestID = exchange.message.requestID
