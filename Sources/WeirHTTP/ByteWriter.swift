@@ -10,13 +10,16 @@ public struct ByteWriter {
     public let base: UnsafeMutableRawPointer?
     /// Bytes that fit in all.
     public let capacity: Int
+    @usableFromInline var used = 0
+    @usableFromInline var isCut = false
+
     /// Bytes written so far.
-    public private(set) var count = 0
+    @inlinable public var count: Int { used }
     /// Something did not fit.
-    public private(set) var hasOverflowed = false
+    @inlinable public var hasOverflowed: Bool { isCut }
 
     /// Writes from the start of `memory`.
-    @inline(__always)
+    @inlinable
     public init(_ memory: UnsafeMutableRawBufferPointer) {
         base = memory.baseAddress
         capacity = memory.count
@@ -29,43 +32,43 @@ public struct ByteWriter {
 
     /// Takes back what was written after the first `length` bytes; an overflow stays.
     public mutating func truncate(to length: Int) {
-        precondition(length >= 0 && length <= count)
-        count = length
+        precondition(length >= 0 && length <= used)
+        used = length
     }
 
     /// Appends `length` bytes.
-    @inline(__always)
+    @inlinable @inline(__always)
     public mutating func append(_ bytes: UnsafeRawPointer, count length: Int) {
-        guard let base, length >= 0, length <= capacity &- count else {
-            hasOverflowed = hasOverflowed || length != 0
+        guard let base, length >= 0, length <= capacity &- used else {
+            isCut = isCut || length != 0
             return
         }
-        (base + count).copyMemory(from: bytes, byteCount: length)
-        count &+= length
+        (base + used).copyMemory(from: bytes, byteCount: length)
+        used &+= length
     }
 
     /// Appends bytes.
-    @inline(__always)
+    @inlinable @inline(__always)
     public mutating func append(_ bytes: UnsafeRawBufferPointer) {
         guard let start = bytes.baseAddress else { return }
         append(start, count: bytes.count)
     }
 
     /// Appends a literal; where it is inlined that comes down to a few stores.
-    @inline(__always)
+    @inlinable @inline(__always)
     public mutating func append(_ literal: StaticString) {
         append(UnsafeRawPointer(literal.utf8Start), count: literal.utf8CodeUnitCount)
     }
 
     /// Appends one byte.
-    @inline(__always)
+    @inlinable @inline(__always)
     public mutating func append(byte: UInt8) {
-        guard let base, count < capacity else {
-            hasOverflowed = true
+        guard let base, used < capacity else {
+            isCut = true
             return
         }
-        base.storeBytes(of: byte, toByteOffset: count, as: UInt8.self)
-        count &+= 1
+        base.storeBytes(of: byte, toByteOffset: used, as: UInt8.self)
+        used &+= 1
     }
 
     /// Appends a string's UTF-8.
@@ -92,18 +95,18 @@ public struct ByteWriter {
     @inline(__always)
     private mutating func appendDigits(of number: UInt64, radix: UInt64) {
         let length = Self.digitCount(of: number, radix: radix)
-        guard let base, length <= capacity &- count else {
-            hasOverflowed = true
+        guard let base, length <= capacity &- used else {
+            isCut = true
             return
         }
         var rest = number
-        for place in stride(from: count &+ length &- 1, through: count, by: -1) {
+        for place in stride(from: used &+ length &- 1, through: used, by: -1) {
             let digit = UInt8(truncatingIfNeeded: rest % radix)
             let first = digit < 10 ? UInt8(ascii: "0") : UInt8(ascii: "a") &- 10
             base.storeBytes(of: first &+ digit, toByteOffset: place, as: UInt8.self)
             rest /= radix
         }
-        count &+= length
+        used &+= length
     }
 
     @inline(__always)

@@ -285,10 +285,10 @@ final class Exchange: TimerTarget {
     }
 
     /// The response is complete.
-    func upstreamEnd(trailers: [UInt8]) {
+    func upstreamEnd(trailers: [UInt8], from upstream: H1Upstream) {
         guard let downstream else { return }
         downstream.writer.end(trailers: trailers, to: downstream)
-        releaseUpstream(isFailure: false)
+        release(upstream)
         finish(downstream)
     }
 
@@ -333,7 +333,7 @@ final class Exchange: TimerTarget {
     func tunnelEndFromUpstream() {
         guard let downstream else { return }
         downstream.flush()
-        releaseUpstream(isFailure: false)
+        if let upstream { release(upstream) }
         finish()
     }
 
@@ -463,15 +463,17 @@ final class Exchange: TimerTarget {
     }
 
     private func attemptEnded(isFailure: Bool) {
-        guard let pool else { return }
+        if let pool { attemptEnded(at: pool, isFailure: isFailure) }
+    }
+
+    private func attemptEnded(at pool: Pool, isFailure: Bool) {
         pool.counters.subtract(.requestsActive)
         pool.state.end(isFailure: isFailure)
     }
 
-    private func releaseUpstream(isFailure: Bool) {
-        guard let upstream else { return }
+    private func release(_ upstream: H1Upstream) {
         self.upstream = nil
-        attemptEnded(isFailure: isFailure)
+        attemptEnded(at: upstream.pool, isFailure: false)
         upstream.release(isRequestComplete: isRequestComplete)
     }
 
@@ -504,7 +506,7 @@ final class Exchange: TimerTarget {
         proxy.loop.timers.disarm(timer)
         proxy.counters.subtract(.requestsActive)
         ExchangeReport.write(self, phase: phaseAtEnd)
-        held.clear(pool: proxy.context.pool)
+        if !held.isEmpty { held.clear(pool: proxy.context.pool) }
         proxy.retire(self)
     }
 

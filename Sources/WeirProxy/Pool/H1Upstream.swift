@@ -221,7 +221,7 @@ final class H1Upstream: Connection {
             case .untilClose: break
             }
             exchange.upstreamHead(message, pool: pool)
-            if isResponseComplete, state == .busy { exchange.upstreamEnd(trailers: []) }
+            if isResponseComplete, state == .busy { exchange.upstreamEnd(trailers: [], from: self) }
             return length
         }
     }
@@ -238,7 +238,7 @@ final class H1Upstream: Connection {
             exchange.upstreamBody(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
             if bodyRemaining == 0 {
                 isResponseComplete = true
-                exchange.upstreamEnd(trailers: [])
+                exchange.upstreamEnd(trailers: [], from: self)
             }
             return count
         case .chunked:
@@ -248,7 +248,7 @@ final class H1Upstream: Connection {
                     UnsafeRawBufferPointer(rebasing: bytes[..<progress.bodyLength]))
                 if progress.isComplete {
                     isResponseComplete = true
-                    exchange.upstreamEnd(trailers: chunks.trailers)
+                    exchange.upstreamEnd(trailers: chunks.trailers, from: self)
                 }
                 return progress.consumed
             } catch {
@@ -266,7 +266,7 @@ final class H1Upstream: Connection {
             if isHeadComplete, case .untilClose = framing {
                 isResponseComplete = true
                 mayPersist = false
-                exchange?.upstreamEnd(trailers: [])
+                exchange?.upstreamEnd(trailers: [], from: self)
             } else {
                 fail(.reset)
             }
