@@ -134,10 +134,13 @@ package final class Proxy {
 /// A plan in use: its clusters with this worker's pools and balancers.
 final class Snapshot {
     let plan: Plan
-    let clusters: [Cluster]
+    private let owned: [Cluster]
+    /// In the order of the plan.
+    let clusters: [Borrowed<Cluster>]
 
     init(plan: Plan, pools: PoolTable, chance: inout Chance) {
         self.plan = plan
-        clusters = plan.clusters.map { Cluster(plan: $0, pools: pools, chance: &chance) }
+        owned = plan.clusters.map { Cluster(plan: $0, pools: pools, chance: &chance) }
+        clusters = owned.map(Borrowed.init)
     }
 }

@@ -36,7 +36,9 @@ final class H1Upstream: Connection {
     private(set) var isReused = false
     /// A byte of the current response has come.
     private(set) var hasAnswered = false
-    private unowned(unsafe) var exchange: Exchange?
+    /// It gives the connection back before it ends.
+    private var assigned: Borrowed<Exchange>?
+    private var exchange: Exchange? { assigned?.object }
     private var incoming = ByteQueue()
     private var headSeen = 0
     private var timer: TimerID
@@ -66,7 +68,7 @@ final class H1Upstream: Connection {
 
     /// Gives the connection to an exchange; before it is connected, `upstreamConnected` follows.
     func assign(_ exchange: Exchange) {
-        self.exchange = exchange
+        assigned = Borrowed(exchange)
         hasAnswered = false
         isHeadComplete = false
         isResponseComplete = false
@@ -110,7 +112,8 @@ final class H1Upstream: Connection {
 
     private var wantsInput: Bool {
         switch state {
-        case .busy, .tunnel: exchange?.acceptsResponseBody == true
+        case .busy, .tunnel:
+            if let assigned { assigned.use { $0.acceptsResponseBody } } else { false }
         // Anything but silence on an idle connection makes it useless.
         case .idle: true
         case .connecting, .closed: false
@@ -174,19 +177,19 @@ final class H1Upstream: Connection {
                 exchange?.tunnelToDownstream(UnsafeRawBufferPointer(rest))
                 return bytes.count
             }
-            guard state == .busy, let exchange, !isResponseComplete else {
+            guard state == .busy, let assigned, !isResponseComplete else {
                 // Bytes after a complete response answer nothing that was asked.
                 mayPersist = false
                 if state == .idle { close() }
                 return bytes.count
             }
-            if isHeadComplete {
-                used += readBody(rest, exchange)
-            } else {
-                let length = readHead(UnsafeRawBufferPointer(rest), exchange)
-                if length == 0 { return used }
-                used += length
+            // An exchange that ends here is only reused after this turn.
+            let length = assigned.use { exchange in
+                isHeadComplete
+                    ? readBody(rest, exchange) : readHead(UnsafeRawBufferPointer(rest), exchange)
             }
+            if length == 0 { return used }
+            used += length
         }
         return used
     }
@@ -298,7 +301,7 @@ final class H1Upstream: Connection {
 
     /// The exchange is done with the connection: it is kept if its state is beyond doubt.
     func release(isRequestComplete: Bool) {
-        exchange = nil
+        assigned = nil
         countSent()
         guard state == .busy, isResponseComplete, mayPersist, isRequestComplete, !isBroken,
             !hasPeerEnded, incoming.isEmpty, queuedBytes == 0, !proxy.isDraining,
@@ -315,7 +318,7 @@ final class H1Upstream: Connection {
 
     private func fail(_ failure: AttemptFailure) {
         let exchange = self.exchange
-        self.exchange = nil
+        assigned = nil
         close()
         exchange?.upstreamFailed(failure, connection: self)
     }
@@ -325,7 +328,7 @@ final class H1Upstream: Connection {
         guard state != .closed else { return }
         let wasIdle = state == .idle
         state = .closed
-        exchange = nil
+        assigned = nil
         incoming.clear(pool: context.pool)
         context.loop.timers.remove(timer)
         timer = .none
