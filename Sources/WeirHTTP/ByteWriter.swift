@@ -87,23 +87,6 @@ public struct ByteWriter {
         appendDigits(of: number, radix: 10)
     }
 
-    /// Appends a status code: three digits.
-    @inlinable @inline(__always)
-    public mutating func append(status: Int) {
-        guard let base, capacity &- used >= 3 else {
-            isCut = true
-            return
-        }
-        let digits = (status / 100 % 10, status / 10 % 10, status % 10)
-        base.storeBytes(
-            of: 48 &+ UInt8(truncatingIfNeeded: digits.0), toByteOffset: used, as: UInt8.self)
-        base.storeBytes(
-            of: 48 &+ UInt8(truncatingIfNeeded: digits.1), toByteOffset: used &+ 1, as: UInt8.self)
-        base.storeBytes(
-            of: 48 &+ UInt8(truncatingIfNeeded: digits.2), toByteOffset: used &+ 2, as: UInt8.self)
-        used &+= 3
-    }
-
     /// Without leading zeros, in lower case: the size of a chunk.
     public mutating func append(hex number: UInt64) {
         appendDigits(of: number, radix: 16)

@@ -124,8 +124,9 @@ package final class Proxy {
     package func endTurn() {
         guard !endedExchanges.isEmpty else { return }
         for index in 0..<endedExchanges.count {
-            endedExchanges[index].reset()
-            recycle(endedExchanges[index])
+            let exchange = endedExchanges[index]
+            exchange.reset()
+            recycle(exchange)
         }
         endedExchanges.removeAll(keepingCapacity: true)
     }

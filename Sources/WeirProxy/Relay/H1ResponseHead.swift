@@ -48,8 +48,9 @@ enum H1ResponseHead {
         _ head: borrowing ResponseHead, _ message: UnsafeRawBufferPointer,
         _ out: inout ByteWriter
     ) {
+        // The status stands behind the version and a space in every head that was accepted.
         out.append("HTTP/1.1 ")
-        out.append(status: head.status)
+        out.append(message.part(9, 3))
         out.append(" ")
         out.append(message[head.reason])
         out.append("\r\n")
