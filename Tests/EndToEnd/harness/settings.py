@@ -1,5 +1,7 @@
 """Configurations as Python values; the one place that knows how they are spelled in YAML."""
 
+import socket
+
 import yaml
 
 
@@ -10,6 +12,13 @@ def listener(name="edge", address="127.0.0.1:0", limits=None, trusted=None):
     if trusted:
         made["trusted_proxies"] = trusted
     return made
+
+
+def free_address():
+    """An address on which nothing listens just now; for what must keep its port over reloads."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 def cluster(name, *endpoints, policy=None, **options):
