@@ -89,6 +89,8 @@ package final class Proxy {
     package func closeAll() {
         downstreams.forEach { $0.abort() }
         pools.closeAll()
+        // They refer to the proxy, which otherwise would keep itself alive.
+        freeExchanges.removeAll()
     }
 
     /// Downstream connections that are open.
@@ -121,9 +123,9 @@ package final class Proxy {
     /// Ends a turn of the loop.
     package func endTurn() {
         guard !endedExchanges.isEmpty else { return }
-        for exchange in endedExchanges {
-            exchange.reset()
-            recycle(exchange)
+        for index in 0..<endedExchanges.count {
+            endedExchanges[index].reset()
+            recycle(endedExchanges[index])
         }
         endedExchanges.removeAll(keepingCapacity: true)
     }

@@ -30,7 +30,7 @@ final class H1Upstream: Connection {
         maxBytes: 64 << 10, maxFields: maxFields, maxTargetBytes: 0)
 
     let pool: Pool
-    unowned(unsafe) let proxy: Proxy
+    let proxy: Proxy
     private(set) var state = State.connecting
     /// A response to an earlier request came over this connection.
     private(set) var isReused = false
@@ -223,8 +223,8 @@ final class H1Upstream: Connection {
             case .chunked: chunks.reset()
             case .untilClose: break
             }
-            exchange.upstreamHead(message)
-            if isResponseComplete, state == .busy { exchange.upstreamEnd(trailers: []) }
+            exchange.upstreamHead(message, pool: pool)
+            if isResponseComplete, state == .busy { exchange.upstreamEnd(trailers: [], from: self) }
             return length
         }
     }
@@ -241,7 +241,7 @@ final class H1Upstream: Connection {
             exchange.upstreamBody(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
             if bodyRemaining == 0 {
                 isResponseComplete = true
-                exchange.upstreamEnd(trailers: [])
+                exchange.upstreamEnd(trailers: [], from: self)
             }
             return count
         case .chunked:
@@ -251,7 +251,7 @@ final class H1Upstream: Connection {
                     UnsafeRawBufferPointer(rebasing: bytes[..<progress.bodyLength]))
                 if progress.isComplete {
                     isResponseComplete = true
-                    exchange.upstreamEnd(trailers: chunks.trailers)
+                    exchange.upstreamEnd(trailers: chunks.trailers, from: self)
                 }
                 return progress.consumed
             } catch {
@@ -269,7 +269,7 @@ final class H1Upstream: Connection {
             if isHeadComplete, case .untilClose = framing {
                 isResponseComplete = true
                 mayPersist = false
-                exchange?.upstreamEnd(trailers: [])
+                exchange?.upstreamEnd(trailers: [], from: self)
                 if isReleased { settle() }
             } else {
                 fail(.reset)
