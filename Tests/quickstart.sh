@@ -3,22 +3,23 @@
 set -u
 config=${1:-configs/quickstart.yaml}
 binaries=.build/release
-children=()
 
+# The children have sessions of their own, so that Ctrl-C reaches only this script: weir is told
+# once, drains, and the origins stay until it has.
 stop() {
-    trap - INT TERM EXIT
-    for child in "${children[@]}"; do kill "$child" 2>/dev/null; done
+    trap '' INT TERM
+    kill "$weir" 2>/dev/null && wait "$weir"
+    kill "${origins[@]}" 2>/dev/null
     wait
 }
 trap 'stop; exit 0' INT TERM
-trap stop EXIT
 
-"$binaries/weir-origin" --port 9001 --name one >/dev/null & children+=($!)
-"$binaries/weir-origin" --port 9002 --name two >/dev/null & children+=($!)
-"$binaries/weir" run "$config" & weir=$!; children+=($weir)
+setsid "$binaries/weir-origin" --port 9001 --name one >/dev/null & origins=($!)
+setsid "$binaries/weir-origin" --port 9002 --name two >/dev/null & origins+=($!)
+setsid "$binaries/weir" run "$config" & weir=$!
 
 for _ in $(seq 100); do
-    kill -0 "$weir" 2>/dev/null || { wait "$weir"; exit $?; }
+    kill -0 "$weir" 2>/dev/null || { wait "$weir"; code=$?; stop; exit $code; }
     curl -fs http://127.0.0.1:9901/ready >/dev/null 2>&1 && break
     sleep 0.1
 done
@@ -34,3 +35,6 @@ Edit the configuration while it runs: it is reloaded when you save it. Ctrl-C st
 
 TEXT
 wait "$weir"
+code=$?
+stop
+exit $code
