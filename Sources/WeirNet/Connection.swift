@@ -142,9 +142,11 @@ open class Connection: EventSource {
     /// Memory to write a head or a chunk header into; follow with `commit`.
     package final func reserve(_ count: Int) -> UnsafeMutableRawBufferPointer {
         startGathering()
-        if context.scratchLeft < count || !context.hasRoom { _ = flush() }
+        if context.scratchLeft < count || !context.hasRoom {
+            _ = flush()
+            startGathering()
+        }
         let size = max(0, min(count, context.scratchLeft))
-        startGathering()
         return UnsafeMutableRawBufferPointer(
             start: context.scratch + context.scratchUsed, count: size)
     }

@@ -23,11 +23,13 @@ final class Exchange: TimerTarget {
 
     // Not counted, since a count costs more than the use: the snapshot keeps the plan's parts, and
     // the loop keeps a connection until the end of the turn in which it closes and says so here.
-    private(set) unowned(unsafe) var downstream: H1Downstream?
+    private(set) var client: Borrowed<H1Downstream>?
+    private(set) var matched: Borrowed<RoutePlan>?
     private(set) unowned(unsafe) var upstream: H1Upstream?
-    private(set) unowned(unsafe) var route: RoutePlan?
     private(set) unowned(unsafe) var cluster: Cluster?
     private(set) unowned(unsafe) var pool: Pool?
+    var downstream: H1Downstream? { client?.object }
+    var route: RoutePlan? { matched?.object }
 
     /// The request's head, and the index into it.
     var message = HeadStore()
@@ -43,6 +45,7 @@ final class Exchange: TimerTarget {
     private var hasResponseBegun = false
     private var isDiscarding = false
     private var isReplay = false
+    private var touchedAt = Instant.distantPast
 
     init(proxy: Proxy, fields: Int) {
         self.proxy = proxy
@@ -72,7 +75,7 @@ final class Exchange: TimerTarget {
 
     /// Begins the exchange on a connection whose head is complete, or was refused.
     func begin(_ downstream: H1Downstream, startedAt: Instant) {
-        self.downstream = downstream
+        client = Borrowed(downstream)
         snapshot = proxy.snapshot
         phase = .decode
         proxy.counters.add(.requestsActive)
@@ -109,7 +112,7 @@ final class Exchange: TimerTarget {
         let found = snapshot.plan.table.find(
             host: message.host(head), path: message.path(head), head: head, message: message.bytes)
         guard let found else { return refuse(.routeMissing) }
-        route = found
+        matched = Borrowed(found)
         govern(found, snapshot)
     }
 
@@ -128,12 +131,13 @@ final class Exchange: TimerTarget {
             respond(LocalReply(status: status, contentType: contentType, body: body))
         case .forward(let index):
             guard !proxy.context.pool.isNearlyExhausted else { return refuse(.resourceExhausted) }
-            let cluster = snapshot.clusters[index]
-            self.cluster = cluster
-            // A body is gathered first, so that a slow client costs the endpoint nothing; one that
-            // waits for `100 Continue` will not send it before it is asked.
-            if isRequestComplete || head.expectsContinue || route.requestBuffer == 0 {
-                pickEndpoint(of: cluster, for: route)
+            snapshot.clusters[index].use { cluster in
+                self.cluster = cluster
+                // A body is gathered first, so that a slow client costs the endpoint nothing; one
+                // that waits for `100 Continue` will not send it before it is asked.
+                if isRequestComplete || head.expectsContinue || route.requestBuffer == 0 {
+                    pickEndpoint(of: cluster, for: route)
+                }
             }
         }
     }
@@ -246,14 +250,19 @@ final class Exchange: TimerTarget {
 
     /// A byte moved: the stream is not idle.
     private func touch() {
-        guard hasResponseBegun, let route else { return }
-        proxy.loop.timers.arm(timer, at: now + route.idleTimeout)
+        // Once a turn is enough, however many parts of the message came in it.
+        guard hasResponseBegun, touchedAt != now, let matched else { return }
+        touchedAt = now
+        proxy.loop.timers.arm(timer, at: now + matched.use { $0.idleTimeout })
     }
 
     // MARK: Relay
 
     /// More of the response may be read from the endpoint.
-    var acceptsResponseBody: Bool { downstream?.queuedBytes == 0 }
+    var acceptsResponseBody: Bool {
+        guard let client else { return false }
+        return client.use { $0.queuedBytes == 0 }
+    }
 
     /// An interim response, such as 100 or 103.
     func upstreamInterim(_ bytes: UnsafeRawBufferPointer) {
@@ -263,7 +272,7 @@ final class Exchange: TimerTarget {
 
     /// The head of the final response; it is indexed by the proxy's `responseHead`.
     func upstreamHead(_ bytes: UnsafeRawBufferPointer, pool: Pool) {
-        guard let downstream, let route else { return }
+        guard let client, let matched else { return }
         let status = proxy.responseHead.status
         if status == 101, !head.wantsUpgrade {
             return upstreamMalformed()
@@ -272,28 +281,36 @@ final class Exchange: TimerTarget {
         record.status = status
         pool.counters.count(status: status)
         hasResponseBegun = true
-        H1ResponseHead.write(
-            self, proxy.responseHead, bytes, route: route, mayPersist: mayPersist,
-            to: downstream)
-        proxy.loop.timers.arm(timer, at: now + route.idleTimeout)
+        client.use { downstream in
+            matched.use { route in
+                H1ResponseHead.write(
+                    self, proxy.responseHead, bytes, route: route, mayPersist: mayPersist,
+                    to: downstream)
+            }
+        }
+        touch()
         if status == 101 { beginTunnel() }
     }
 
     /// A part of the response's body, valid until the handler returns.
     func upstreamBody(_ bytes: UnsafeRawBufferPointer) {
-        guard let downstream, head.method != .head else { return }
-        downstream.writer.write(bytes, to: downstream)
+        guard let client, head.method != .head else { return }
         record.responseBodyBytes &+= Int64(bytes.count)
-        if downstream.flush() == .queued { downstream.watchSending() }
+        client.use { downstream in
+            downstream.writer.write(bytes, to: downstream)
+            if downstream.flush() == .queued { downstream.watchSending() }
+        }
         touch()
     }
 
     /// The response is complete.
     func upstreamEnd(trailers: [UInt8], from upstream: H1Upstream) {
-        guard let downstream else { return }
-        downstream.writer.end(trailers: trailers, to: downstream)
-        release(upstream)
-        finish(downstream)
+        guard let client else { return }
+        client.use { downstream in
+            downstream.writer.end(trailers: trailers, to: downstream)
+            release(upstream)
+            finish(downstream)
+        }
     }
 
     /// The client has taken all that was queued for it.
@@ -518,8 +535,8 @@ final class Exchange: TimerTarget {
     func reset() {
         phase = .accept
         snapshot = nil
-        downstream = nil
-        route = nil
+        client = nil
+        matched = nil
         cluster = nil
         pool = nil
         message.clear()
@@ -530,5 +547,6 @@ final class Exchange: TimerTarget {
         hasResponseBegun = false
         isDiscarding = false
         isReplay = false
+        touchedAt = .distantPast
     }
 }

@@ -124,8 +124,9 @@ package final class Proxy {
     package func endTurn() {
         guard !endedExchanges.isEmpty else { return }
         for index in 0..<endedExchanges.count {
-            endedExchanges[index].reset()
-            recycle(endedExchanges[index])
+            let exchange = endedExchanges[index]
+            exchange.reset()
+            recycle(exchange)
         }
         endedExchanges.removeAll(keepingCapacity: true)
     }
@@ -134,10 +135,13 @@ package final class Proxy {
 /// A plan in use: its clusters with this worker's pools and balancers.
 final class Snapshot {
     let plan: Plan
-    let clusters: [Cluster]
+    private let owned: [Cluster]
+    /// In the order of the plan.
+    let clusters: [Borrowed<Cluster>]
 
     init(plan: Plan, pools: PoolTable, chance: inout Chance) {
         self.plan = plan
-        clusters = plan.clusters.map { Cluster(plan: $0, pools: pools, chance: &chance) }
+        owned = plan.clusters.map { Cluster(plan: $0, pools: pools, chance: &chance) }
+        clusters = owned.map(Borrowed.init)
     }
 }

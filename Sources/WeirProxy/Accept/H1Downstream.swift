@@ -21,6 +21,10 @@ final class H1Downstream: Connection {
 
     let listener: Listener
     let peer: SocketAddress
+    /// The peer's address; `nil` on a unix socket.
+    var peerAddress: IPAddress? {
+        if case .ip(let address, _) = peer { address } else { nil }
+    }
     let proxy: Proxy
     unowned(unsafe) var nextInList: H1Downstream?
     unowned(unsafe) var previousInList: H1Downstream?

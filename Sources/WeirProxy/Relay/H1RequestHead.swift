@@ -95,12 +95,12 @@ enum H1RequestHead {
         _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer, _ edits: FieldEdits,
         _ isTrusted: Bool, _ out: inout ByteWriter
     ) {
-        var run = FieldRun()
+        var run = FieldRun(head.fields)
         for index in 0..<head.fields.count {
             let field = head.fields[index]
-            run.visit(
-                field, isKept: keeps(field, isTrusted) && !edits.drop(field, message), message,
-                &out)
+            if !keeps(field, isTrusted) || edits.drop(field, message) {
+                run.skip(index, of: head.fields, message, &out)
+            }
         }
         run.finish(end: head.length - 2, message, &out)
     }
@@ -108,6 +108,7 @@ enum H1RequestHead {
     @inline(__always)
     private static func keeps(_ field: Field, _ isTrusted: Bool) -> Bool {
         if field.isHopByHop { return false }
+        if field.known == .other { return true }
         switch field.known {
         case .host, .contentLength, .transferEncoding, .expect, .xRequestID, .xForwardedFor:
             return false
@@ -186,24 +187,28 @@ enum H1RequestHead {
 
 /// Neighbouring fields that are kept, to be copied at once.
 struct FieldRun {
-    private var start = -1
+    /// Where the run begins; `Int.max` behind the last field.
+    private var start: Int
 
     @inline(__always)
-    mutating func visit(
-        _ field: Field, isKept: Bool, _ message: UnsafeRawBufferPointer, _ out: inout ByteWriter
+    init(_ fields: borrowing FieldIndex) {
+        start = fields.count > 0 ? Int(fields[0].nameStart) : .max
+    }
+
+    /// Copies the run before a field that is left out; the next one begins behind that.
+    @inline(__always)
+    mutating func skip(
+        _ index: Int, of fields: borrowing FieldIndex, _ message: UnsafeRawBufferPointer,
+        _ out: inout ByteWriter
     ) {
-        if isKept {
-            if start < 0 { start = Int(field.nameStart) }
-        } else {
-            finish(end: Int(field.nameStart), message, &out)
-        }
+        finish(end: Int(fields[index].nameStart), message, &out)
+        start = index + 1 < fields.count ? Int(fields[index + 1].nameStart) : .max
     }
 
     /// Copies the run up to `end`, where the next line begins.
+    @inline(__always)
     mutating func finish(end: Int, _ message: UnsafeRawBufferPointer, _ out: inout ByteWriter) {
-        guard start >= 0, end > start else { return }
-        out.append(message.part(start, end - start))
-        start = -1
+        if end > start { out.append(message.part(start, end - start)) }
     }
 }
 

@@ -48,8 +48,9 @@ enum H1ResponseHead {
         _ head: borrowing ResponseHead, _ message: UnsafeRawBufferPointer,
         _ out: inout ByteWriter
     ) {
+        // The status stands behind the version and a space in every head that was accepted.
         out.append("HTTP/1.1 ")
-        out.append(decimal: head.status)
+        out.append(message.part(9, 3))
         out.append(" ")
         out.append(message[head.reason])
         out.append("\r\n")
@@ -61,11 +62,13 @@ enum H1ResponseHead {
         _ out: inout ByteWriter
     ) -> Bool {
         var hasDate = false
-        var run = FieldRun()
+        var run = FieldRun(head.fields)
         for index in 0..<head.fields.count {
             let field = head.fields[index]
             if field.known == .date { hasDate = true }
-            run.visit(field, isKept: keeps(field) && !edits.drop(field, message), message, &out)
+            if !keeps(field) || edits.drop(field, message) {
+                run.skip(index, of: head.fields, message, &out)
+            }
         }
         run.finish(end: head.length - 2, message, &out)
         return hasDate
@@ -74,6 +77,7 @@ enum H1ResponseHead {
     @inline(__always)
     private static func keeps(_ field: Field) -> Bool {
         if field.isHopByHop { return false }
+        if field.known == .other { return true }
         switch field.known {
         case .contentLength, .transferEncoding, .xRequestID: return false
         default: return true

@@ -73,8 +73,8 @@ enum ExchangeReport {
         guard let snapshot = exchange.snapshot else { return }
         let duration = (exchange.proxy.loop.now - exchange.record.startedAt).nanoseconds
         let refusal = exchange.record.refusal
-        if let route = exchange.route {
-            count(exchange.record.status, refusal, duration, in: route.counters)
+        if let matched = exchange.matched {
+            matched.use { count(exchange.record.status, refusal, duration, in: $0.counters) }
         } else {
             count(exchange.record.status, refusal, duration, in: snapshot.plan.unrouted)
         }
@@ -131,9 +131,7 @@ enum ExchangeReport {
 extension Exchange {
     /// The client's address as text, without its port; `unix` for a local socket.
     func writeClientAddress(_ out: inout ByteWriter) {
-        guard let downstream, case .ip(let address, _) = downstream.peer else {
-            return out.append("unix")
-        }
+        guard let address = client?.use({ $0.peerAddress }) else { return out.append("unix") }
         withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 46) { buffer in
             guard let base = buffer.baseAddress else { return }
             out.append(UnsafeRawPointer(base), count: address.format(into: base))
