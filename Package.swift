@@ -68,10 +68,13 @@ let package = Package(
 
         tests("WeirTimeTests", ["WeirTime"]),
         tests("WeirPolicyTests", ["WeirPolicy", "WeirTime"]),
-        tests("WeirConfigTests", ["WeirConfig", "WeirPolicy", "WeirTime"]),
+        .testTarget(
+            name: "WeirConfigTests", dependencies: ["WeirConfig", "WeirPolicy", "WeirTime"],
+            exclude: ["Golden"], swiftSettings: strict),
         tests("WeirHTTPTests", ["WeirHTTP"]),
         tests("WeirNetTests", ["WeirNet", "WeirTime", "CWeir"]),
         tests("WeirTelemetryTests", ["WeirTelemetry", "WeirTime"]),
+        tests("WeirAdminTests", ["WeirAdmin", "WeirNet", "WeirHTTP", "WeirTime"]),
         tests("WeirProxyTests", ["WeirProxy", "WeirNet", "WeirHTTP", "WeirPolicy", "WeirTime"]),
         tests("WeirServerTests", ["WeirServer", "WeirConfig", "WeirProxy", "WeirTime"]),
         tests("TidyTests", []),

@@ -17,8 +17,8 @@ final class AdminConnection: EventSource {
     }
 
     private static let readBytes = 16 << 10
-    /// Requests that a client may have answered in one turn of the loop.
-    private static let requestsPerTurn = 16
+    /// Answers and reads that a client may have in one turn of the loop.
+    private static let stepsPerTurn = 16
 
     private unowned let server: AdminServer
     private var timer = TimerID.none
@@ -63,8 +63,7 @@ final class AdminConnection: EventSource {
     /// Does what can be done now. Nothing is read while an answer waits to be sent, so a client
     /// that does not read cannot make this connection grow.
     private func pump() {
-        var answered = 0
-        while fd >= 0 {
+        for _ in 0..<Self.stepsPerTurn {
             guard flush() else { return }
             if phase == .closing {
                 Socket.shutdownSending(fd)
@@ -72,13 +71,10 @@ final class AdminConnection: EventSource {
                 input.removeAll()
                 arm(server.requestTimeout)
             }
-            if phase == .open, answerNext() {
-                answered += 1
-                if answered < Self.requestsPerTurn { continue }
-                return server.loop.defer(self)
-            }
-            if output.isEmpty, !receive() { return }
+            if phase == .open, answerNext() { continue }
+            guard receive() else { return }
         }
+        server.loop.defer(self)
     }
 
     /// Sends what waits; `false` when some of it has to wait for the client.

@@ -34,7 +34,8 @@ package enum ConfigurationReference {
         let title = section.path.isEmpty ? "Top level" : "`\(section.path)`"
         var out = "## \(title)\n\n\(section.doc)\n\n"
         if !section.example.isEmpty { out += "```yaml\n\(section.example)\n```\n\n" }
-        out += "| key | type | default | bounds | takes effect | |\n|---|---|---|---|---|---|\n"
+        out +=
+            "| key | type | default | bounds | takes effect | what it does |\n|---|---|---|---|---|---|\n"
         for key in section.keys where !key.isLater {
             let defaultText = key.isRequired ? "required" : key.defaultText.map { "`\($0)`" } ?? ""
             let cells = [
@@ -61,7 +62,9 @@ package enum ConfigurationReference {
 
     private static func escaped(_ cell: String) -> String {
         var out = ""
-        for character in cell { out += character == "|" ? "\\|" : String(character) }
+        for character in cell {
+            out += "|*<".contains(character) ? "\\\(character)" : "\(character)"
+        }
         return out
     }
 

@@ -24,7 +24,7 @@ enum Authority {
             guard base[hostEnd] == Byte.colon, isPort(base, hostEnd + 1, end) else { return nil }
         }
         return Stretch(
-            start: authority.start, length: UInt32(truncatingIfNeeded: hostEnd - start))
+            start: authority.start, length: UInt32(truncatingIfNeeded: hostEnd &- start))
     }
 
     /// The index behind the closing bracket.
@@ -43,12 +43,15 @@ enum Authority {
         return at + 1
     }
 
+    @inline(__always)
     private static func isPort(_ base: UnsafePointer<UInt8>, _ start: Int, _ end: Int) -> Bool {
-        guard (1...5).contains(end - start) else { return false }
+        guard end > start, end &- start <= 5 else { return false }
         var port = 0
-        for at in start..<end {
+        var at = start
+        while at < end {
             guard weir_byte_is(base[at], WEIR_DIGIT) else { return false }
-            port = port * 10 + Int(base[at] & 0x0f)
+            port = port &* 10 &+ Int(base[at] & 0x0f)
+            at &+= 1
         }
         return port <= 65535
     }

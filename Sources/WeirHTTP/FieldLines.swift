@@ -49,9 +49,16 @@ extension LineCursor {
     @inline(__always)
     mutating func nextField() throws(Malformed) -> FieldStep {
         let start = position
+        // Once a head, and much cheaper to ask for than to find out.
+        if end &- start >= 2, base[start] == Byte.carriageReturn,
+            base[start &+ 1] == Byte.lineFeed
+        {
+            position = start &+ 2
+            return .endOfSection
+        }
         var line = weir_field_line()
         guard weir_read_field_line(base, start, end, FieldName.maxLength, &line) else {
-            return try passOtherLine()
+            return try explainLine()
         }
         position = line.next
         let length = line.name_end &- start
@@ -66,15 +73,16 @@ extension LineCursor {
             mayHaveUnderscore: line.may_have_underscore)
     }
 
-    /// Passes the empty line that ends the section, and says what is wrong with any other line
-    /// that is no field.
+    /// Says what is wrong with a line that is neither a field nor empty, or that it may yet
+    /// become one of them.
     @inline(never)
-    private mutating func passOtherLine() throws(Malformed) -> FieldStep {
+    private func explainLine() throws(Malformed) -> FieldStep {
         guard position < end else { return .needsMore }
         let nameEnd = weir_scan_token(base, position, end)
         if nameEnd == position {
             if Self.isBlank(base[position]) { throw .foldedLine }
-            return try passLineEnd(else: .fieldName) ? .endOfSection : .needsMore
+            try expectLineEnd(at: position, else: .fieldName)
+            return .needsMore
         }
         guard nameEnd - position <= FieldName.maxLength else { throw .fieldName }
         guard nameEnd < end else { return .needsMore }
@@ -84,9 +92,15 @@ extension LineCursor {
         case Byte.lineFeed: throw .lineEnding
         default: throw .fieldName
         }
-        position = weir_scan_value(base, nameEnd + 1, end)
-        guard try passLineEnd(else: .fieldValue) else { return .needsMore }
-        throw .fieldName
+        let valueEnd = weir_scan_value(base, nameEnd + 1, end)
+        try expectLineEnd(at: valueEnd, else: .fieldValue)
+        return .needsMore
+    }
+
+    private func expectLineEnd(at place: Int, else other: Malformed) throws(Malformed) {
+        var line = self
+        line.position = place
+        _ = try line.passLineEnd(else: other)
     }
 
     @inline(__always)

@@ -23,8 +23,9 @@ package enum H1Parser {
     ) -> ParseStep {
         guard let start = bytes.baseAddress, !bytes.isEmpty else { return .needsMore }
         let base = start.assumingMemoryBound(to: UInt8.self)
-        let room = min(limits.maxBytes, maxHeadBytes)
+        let room = max(1, min(limits.maxBytes, maxHeadBytes))
         let end = min(bytes.count, room)
+        let seen = min(seen, end)
         if seen > 0, end < room {
             let emptyLine = base[0] == Byte.carriageReturn ? 2 : 0
             let longestLine = emptyLine + LineCursor.maxMethodLength + 1 + limits.maxTargetBytes
@@ -51,8 +52,9 @@ package enum H1Parser {
     ) -> ParseStep {
         guard let start = bytes.baseAddress, !bytes.isEmpty else { return .needsMore }
         let base = start.assumingMemoryBound(to: UInt8.self)
-        let room = min(limits.maxBytes, maxHeadBytes)
+        let room = max(1, min(limits.maxBytes, maxHeadBytes))
         let end = min(bytes.count, room)
+        let seen = min(seen, end)
         if seen > 0, end < room, !hasNews(base, after: 0, seen: seen, end: end) {
             return .needsMore
         }
@@ -122,6 +124,7 @@ extension LineCursor {
     ) throws(Malformed) -> Bool {
         fields.removeAll()
         var lines = self
+        let room = min(limit, fields.capacity)
         while true {
             switch try lines.nextField() {
             case .needsMore: return false
@@ -134,7 +137,7 @@ extension LineCursor {
                 if mayHaveUnderscore, field.known == .other {
                     field.isHopByHop = FieldName.isUnderscoreAlias(base.bytes(of: field.name))
                 }
-                guard fields.count < limit, fields.append(field) else { throw .tooManyFields }
+                guard fields.count < room, fields.append(field) else { throw .tooManyFields }
                 if field.known.isNoted {
                     try notes.take(field, from: base, isRequest: isRequest)
                 }

@@ -55,18 +55,15 @@ struct SectionNotes {
 
     /// Digits and nothing else, within 63 bits.
     private static func length(_ value: UnsafeRawBufferPointer) throws(Malformed) -> Int64 {
-        guard (1...19).contains(value.count) else { throw .contentLength }
-        var length: Int64 = 0
+        guard !value.isEmpty, value.count <= 19 else { throw .contentLength }
+        // Nineteen digits fit 64 bits without a sign, so that only the end needs a look.
+        var length: UInt64 = 0
         for byte in value {
-            guard weir_byte_is(byte, WEIR_DIGIT) else {
-                throw .contentLength
-            }
-            let (tenfold, overflows) = length.multipliedReportingOverflow(by: 10)
-            let (sum, overflowsToo) = tenfold.addingReportingOverflow(Int64(byte & 0x0f))
-            guard !overflows, !overflowsToo else { throw .contentLength }
-            length = sum
+            guard weir_byte_is(byte, WEIR_DIGIT) else { throw .contentLength }
+            length = length &* 10 &+ UInt64(byte & 0x0f)
         }
-        return length
+        guard let signed = Int64(exactly: length) else { throw .contentLength }
+        return signed
     }
 
     /// Passes `chunked`. Other codings that end in one `chunked` are proper but not spoken here.

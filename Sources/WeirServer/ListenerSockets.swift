@@ -27,22 +27,34 @@ final class ListenerSockets {
         var sockets: [Int32]
     }
 
+    /// A listener stays the same one as long as its address does. One that asks for any free port
+    /// (port 0) has no address of its own, and goes by its name.
+    fileprivate struct Identity: Hashable {
+        let address: Address
+        let name: String?
+
+        init(_ listener: WeirConfig.Listener) {
+            address = listener.address
+            if case .ip(_, port: 0) = listener.address { name = listener.name } else { name = nil }
+        }
+    }
+
     private let workers: Int
-    private var opened: [Address: Opened] = [:]
+    private var opened: [Identity: Opened] = [:]
 
     init(workers: Int) { self.workers = workers }
 
     /// Sockets opened for a configuration that is not in use yet.
     struct Pending {
-        fileprivate var fresh: [Address: Opened] = [:]
+        fileprivate var fresh: [Identity: Opened] = [:]
     }
 
     /// Opens what the listeners need and is not open yet. On failure nothing stays open.
     func open(_ listeners: [WeirConfig.Listener]) throws(ListenFailure) -> Pending {
         var pending = Pending()
-        for listener in listeners where opened[listener.address] == nil {
+        for listener in listeners where opened[Identity(listener)] == nil {
             do {
-                pending.fresh[listener.address] = try open(listener.address)
+                pending.fresh[Identity(listener)] = try open(listener.address)
             } catch {
                 discard(pending)
                 throw ListenFailure(
@@ -81,11 +93,11 @@ final class ListenerSockets {
     /// closed by the workers, once they have taken what waits in them.
     func commit(_ pending: Pending, _ listeners: [WeirConfig.Listener]) {
         opened.merge(pending.fresh) { _, fresh in fresh }
-        let named = Set(listeners.map(\.address))
+        let named = Set(listeners.map(Identity.init))
         opened = opened.filter { named.contains($0.key) }
     }
 
-    subscript(_ listener: WeirConfig.Listener) -> Opened? { opened[listener.address] }
+    subscript(_ listener: WeirConfig.Listener) -> Opened? { opened[Identity(listener)] }
 }
 
 extension SocketAddress {

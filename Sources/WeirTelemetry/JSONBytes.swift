@@ -51,25 +51,12 @@ struct JSONBytes {
         next += 3
     }
 
+    /// Three digits at a time: at most seven calls deep.
     @inline(never)
     private mutating func longNumber(_ value: UInt64) {
-        var bound: UInt64 = 100
-        var digits = 2
-        while digits < 20, value >= bound {
-            digits &+= 1
-            // Past 19 digits the bound would overflow: every larger value has twenty.
-            if digits == 20 { break }
-            bound = bound &* 10
-        }
-        var rest = value
-        var position = digits
-        while position > 0 {
-            position &-= 1
-            let tenth = rest / 10
-            next[position] = 48 &+ UInt8(truncatingIfNeeded: rest &- tenth &* 10)
-            rest = tenth
-        }
-        next += digits
+        let thousands = value / 1000
+        number(thousands)
+        threeDigits(value &- thousands &* 1000)
     }
 
     /// Writes a number of at most `count` digits with leading zeros.
@@ -89,7 +76,7 @@ struct JSONBytes {
     /// Writes nanoseconds as milliseconds with three decimals, `null` when negative.
     @inline(__always)
     mutating func milliseconds(_ nanoseconds: Int64) {
-        if nanoseconds < 0 { return raw("null") }
+        if nanoseconds < 1000 { return nanoseconds < 0 ? raw("null") : raw("0.000") }
         let microseconds = UInt64(bitPattern: nanoseconds) / 1000
         let whole = microseconds / 1000
         number(whole)
@@ -208,7 +195,7 @@ struct JSONBytes {
         // byte can only add to what is found already.
         let controls = words &- SIMD2(repeating: 0x2020_2020_2020_2020)
         let found = controls | (quotes &- ones) | (backslashes &- ones) | words
-        return (found.x | found.y) & 0x8080_8080_8080_8080 != 0
+        return found & SIMD2(repeating: 0x8080_8080_8080_8080) != .zero
     }
 
     /// Writes one byte, or one whole UTF-8 character, and returns how many bytes it took.

@@ -108,7 +108,7 @@ static inline unsigned weir_stop_mask(const uint8_t *_Nonnull bytes, enum weir_s
 static inline __attribute__((always_inline)) size_t weir_scan(
     const uint8_t *_Nonnull bytes, size_t at, size_t end, enum weir_stop stop) {
 #if defined(__SSE2__)
-    if (end >= 16) {
+    if (__builtin_expect(end >= 16, 1)) {
         size_t last = end - 16;
         for (; at <= last; at += 16) {
             unsigned mask = weir_stop_mask(bytes + at, stop);
@@ -188,14 +188,14 @@ static inline bool weir_read_field_line(const uint8_t *_Nonnull bytes, size_t at
         return false;
     }
     line->name_end = stop++;
-    // One space is what everybody sends.
+    // One space before the value and none after it is what everybody sends.
     if (bytes[stop] == ' ') stop++;
-    while (stop < end && weir_is_blank(bytes[stop])) stop++;
+    while (stop < end && bytes[stop] <= ' ' && weir_is_blank(bytes[stop])) stop++;
     line->value_start = stop;
     stop = weir_scan_value(bytes, stop, end);
     if (end - stop < 2 || bytes[stop] != '\r' || bytes[stop + 1] != '\n') return false;
     line->next = stop + 2;
-    while (stop > line->value_start && weir_is_blank(bytes[stop - 1])) stop--;
+    while (stop > line->value_start && bytes[stop - 1] <= ' ') stop--;
     line->value_end = stop;
     return true;
 }

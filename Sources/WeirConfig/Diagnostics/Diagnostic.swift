@@ -107,6 +107,7 @@ package struct Diagnostic: Equatable, Sendable {
         case unreachableRoute = "unreachable-route"
         case timeoutOrder = "timeout-order"
         case limitOrder = "limit-order"
+        case noEffect = "no-effect"
         case prefixHostBits = "prefix-host-bits"
     }
 }

@@ -3,12 +3,12 @@
 import CPCRE2
 
 /// Regexes in the configuration.
-package enum Regex {
+enum Regex {
     /// The whole subject must match; bytes are compared, so that any path can be tested.
-    package static let compileOptions: UInt32 =
+    private static let compileOptions: UInt32 =
         UInt32(PCRE2_ANCHORED) | UInt32(PCRE2_ENDANCHORED) | UInt32(PCRE2_NEVER_BACKSLASH_C)
 
-    static let maxBytes = 1024
+    private static let maxBytes = 1024
 
     struct Fault {
         var message: String

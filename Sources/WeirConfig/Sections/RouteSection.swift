@@ -19,8 +19,12 @@ enum RouteSection {
         "timeout", .orOff(.duration(.milliseconds(1) ... .seconds(86400))), default: "15s",
         "From the end of the request to the end of the response's head. Beyond it the answer is "
             + "504.")
+    static let idleTimeout = Key(
+        "idle_timeout", .duration(.milliseconds(1) ... .seconds(86400)), default: "5m",
+        "How long a response that has begun may go without a byte in either direction; then it is "
+            + "cut off.")
     static let requestBuffer = Key(
-        "request_buffer", .byteCount(0...1 << 20), default: "16KiB",
+        "request_buffer", .byteCount(0...512 << 10), default: "16KiB",
         "Bytes of a request's body that are gathered before an upstream connection is taken.")
     static let prefixRewrite = Key(
         "prefix_rewrite", .urlPath, default: "none",
@@ -51,7 +55,7 @@ enum RouteSection {
             """,
         keys: [
             name.entry, match.entry, cluster.entry, redirect.entry, directResponse.entry,
-            timeout.entry, requestBuffer.entry, prefixRewrite.entry, requestHeaders.entry,
+            timeout.entry, idleTimeout.entry, requestBuffer.entry, prefixRewrite.entry, requestHeaders.entry,
             responseHeaders.entry,
             .later("split", "dividing traffic between clusters", insteadOf: "cluster"),
             .later("canary", "gated rollouts"),
@@ -74,10 +78,12 @@ enum RouteSection {
         reader.requireOne(of: [cluster.name, redirect.name, directResponse.name])
         let action = decodeAction(reader, report)
         checkPrefix(reader, match, action, report)
+        warnNoEffect(reader, report)
 
         var route = Route(name: name ?? "", action: action ?? .forward(cluster: ""))
         if let match { route.match = match }
         if let limit = reader.read(timeout) { route.timeout = limit.value }
+        if let limit = reader.read(idleTimeout) { route.idleTimeout = limit }
         reader.read(requestBuffer, into: &route.requestBuffer)
         route.prefixRewrite = reader.read(prefixRewrite)
         reader.read(requestHeaders, into: &route.requestHeaders)
@@ -95,6 +101,24 @@ enum RouteSection {
         }
         if let redirect { return .redirect(redirect) }
         return response.map { .respond($0) }
+    }
+
+    /// What shapes a forwarded request says nothing about one that weir answers itself.
+    private static func warnNoEffect(_ reader: SectionReader, _ report: Report) {
+        guard !reader.has(cluster), reader.has(redirect) || reader.has(directResponse) else {
+            return
+        }
+        let keys = [
+            (timeout.name, reader.keyRange(timeout)),
+            (requestBuffer.name, reader.keyRange(requestBuffer)),
+            (prefixRewrite.name, reader.keyRange(prefixRewrite)),
+            (requestHeaders.name, reader.keyRange(requestHeaders)),
+        ]
+        for case (let name, let range?) in keys {
+            report.warning(
+                .noEffect, at: range, "'\(name)' has no effect on a route without 'cluster'",
+                help: "weir answers this route itself; remove the key")
+        }
     }
 
     /// A rewrite of the matched prefix needs a prefix that matched.

@@ -35,7 +35,7 @@ enum H1RequestHead {
         out.append(exchange.message.bytes[exchange.head.methodName])
         out.append(" ")
         writePath(exchange, rewrite: route.prefixRewrite, prefix: route.prefixLength, &out)
-        if !exchange.head.query.isEmpty {
+        if exchange.head.hasQuery {
             out.append("?")
             out.append(exchange.message.bytes[exchange.head.query])
         }
