@@ -19,7 +19,11 @@ WEIR = os.environ.get("WEIR_BIN", str(REPOSITORY / ".build/debug/weir"))
 #: What a sanitizer or the Swift runtime writes when something is wrong inside.
 ALARM = re.compile(r"AddressSanitizer|ThreadSanitizer|LeakSanitizer|Fatal error|Crash:|SUMMARY: ")
 #: What lives as long as the process is not freed at its end; growth is what the tests look for.
-ENVIRONMENT = {"SWIFT_BACKTRACE": "enable=no", "ASAN_OPTIONS": "detect_leaks=0"}
+ENVIRONMENT = {
+    "SWIFT_BACKTRACE": "enable=no",
+    "ASAN_OPTIONS": "detect_leaks=0",
+    "TSAN_OPTIONS": f"suppressions={Path(__file__).parents[1] / 'tsan.suppressions'}",
+}
 SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? ([-+0-9.eE]+|NaN|[+-]Inf)(?: [0-9]+)?\Z")
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)",?')
 
