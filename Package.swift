@@ -68,7 +68,9 @@ let package = Package(
 
         tests("WeirTimeTests", ["WeirTime"]),
         tests("WeirPolicyTests", ["WeirPolicy", "WeirTime"]),
-        tests("WeirConfigTests", ["WeirConfig", "WeirPolicy", "WeirTime"]),
+        .testTarget(
+            name: "WeirConfigTests", dependencies: ["WeirConfig", "WeirPolicy", "WeirTime"],
+            exclude: ["Golden"], swiftSettings: strict),
         tests("WeirHTTPTests", ["WeirHTTP"]),
         tests("WeirNetTests", ["WeirNet", "WeirTime", "CWeir"]),
         tests("WeirTelemetryTests", ["WeirTelemetry", "WeirTime"]),

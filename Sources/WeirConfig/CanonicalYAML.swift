@@ -163,6 +163,7 @@ extension Route {
             }
         }
         out.field("timeout", timeout.map { Quantity.text($0) } ?? "off")
+        out.field("idle_timeout", Quantity.text(idleTimeout))
         out.field("request_buffer", Quantity.text(bytes: Int64(requestBuffer)))
         if let prefixRewrite { out.field("prefix_rewrite", quote(prefixRewrite)) }
         requestHeaders.write("request_headers", to: &out)

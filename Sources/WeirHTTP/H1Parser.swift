@@ -23,8 +23,9 @@ package enum H1Parser {
     ) -> ParseStep {
         guard let start = bytes.baseAddress, !bytes.isEmpty else { return .needsMore }
         let base = start.assumingMemoryBound(to: UInt8.self)
-        let room = min(limits.maxBytes, maxHeadBytes)
+        let room = max(1, min(limits.maxBytes, maxHeadBytes))
         let end = min(bytes.count, room)
+        let seen = min(seen, end)
         if seen > 0, end < room {
             let emptyLine = base[0] == Byte.carriageReturn ? 2 : 0
             let longestLine = emptyLine + LineCursor.maxMethodLength + 1 + limits.maxTargetBytes
@@ -51,8 +52,9 @@ package enum H1Parser {
     ) -> ParseStep {
         guard let start = bytes.baseAddress, !bytes.isEmpty else { return .needsMore }
         let base = start.assumingMemoryBound(to: UInt8.self)
-        let room = min(limits.maxBytes, maxHeadBytes)
+        let room = max(1, min(limits.maxBytes, maxHeadBytes))
         let end = min(bytes.count, room)
+        let seen = min(seen, end)
         if seen > 0, end < room, !hasNews(base, after: 0, seen: seen, end: end) {
             return .needsMore
         }

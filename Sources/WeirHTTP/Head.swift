@@ -163,6 +163,9 @@ package struct RequestHead: ~Copyable {
     package var fields: FieldIndex
 
     package init(maxFields: Int) { fields = FieldIndex(capacity: maxFields) }
+
+    /// The target has a `?`, be it with nothing behind it.
+    package var hasQuery: Bool { query.start > 0 }
 }
 
 /// A parsed response head.

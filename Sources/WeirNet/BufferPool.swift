@@ -47,8 +47,7 @@ public final class BufferPool {
         let size = Self.smallest << index
         guard bytesInUse + size <= limit else { return nil }
         bytesInUse += size
-        let pointer =
-            free[index].popLast() ?? UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 16)
+        let pointer = free[index].popLast() ?? .allocate(byteCount: size, alignment: 16)
         return UnsafeMutableRawBufferPointer(start: pointer, count: size)
     }
 

@@ -104,7 +104,11 @@ final class Exchange: TimerTarget {
     private func findRoute() {
         phase = .findRoute
         guard let snapshot else { return }
-        if head.method == .connect || head.method == .trace { return refuse(.notImplemented) }
+        if head.method == .connect || head.method == .trace {
+            // What follows a CONNECT is not HTTP.
+            head.isPersistent = false
+            return refuse(.notImplemented)
+        }
         let found = snapshot.plan.table.find(
             host: message.host(head), path: message.path(head), head: head, message: message.bytes)
         guard let found else { return refuse(.routeMissing) }
@@ -143,10 +147,10 @@ final class Exchange: TimerTarget {
     func requestBody(_ bytes: UnsafeRawBufferPointer) {
         guard phase != .report else { return }
         record.requestBodyBytes &+= Int64(bytes.count)
+        if isDiscarding { return }
         if record.requestBodyBytes > downstream?.listener.settings.bodyBytes ?? .max {
             return refuse(.bodyTooLarge)
         }
-        if isDiscarding { return }
         if isUpstreamReady, let upstream {
             upstream.writer.write(bytes, to: upstream)
             return touch()

@@ -61,7 +61,8 @@ enum Command {
             let files = rest.filter { $0 != "--json" }
             guard files.count == 1, !files[0].hasPrefix("-") else { return misuse(checkHelp) }
             return Commands.check(file: files[0], asJSON: rest.contains("--json"))
-        case "version", "--version": return show(Commands.version + "\n")
+        case "version", "--version":
+            return rest.isEmpty ? show(Commands.version + "\n") : misuse(overview)
         case "help", "--help", "-h": return help(rest)
         case nil: return misuse(overview)
         case let verb?:

@@ -73,6 +73,25 @@ import WeirHTTP
         }
     }
 
+    @Test(arguments: [Int.min, -1, 0, 1, 50, 99, Int.max])
+    func `a wrong count of seen bytes or a senseless limit harms nobody`(number: Int) {
+        let bytes = [UInt8](request("X: y").utf8)
+        var head = RequestHead(maxFields: 10)
+        for cut in 1...bytes.count {
+            let step = withExactBytes(Array(bytes[..<cut])) {
+                H1Parser.parseRequest(
+                    UnsafeRawBufferPointer($0), seen: number, limits: ordinaryLimits, into: &head)
+            }
+            if cut < bytes.count { #expect(step == .needsMore) }
+        }
+        let limits = HeadLimits(maxBytes: min(number, 20), maxFields: 0, maxTargetBytes: number)
+        let step = withExactBytes(bytes) {
+            H1Parser.parseRequest(
+                UnsafeRawBufferPointer($0), seen: 0, limits: limits, into: &head)
+        }
+        #expect(step != .complete && step != .needsMore)
+    }
+
     @Test func `what is read as complete lies within the message`() {
         var numbers = SeededNumbers(seed: 9)
         for message in CorpusMessage.all where message.bytes.count < 2000 {

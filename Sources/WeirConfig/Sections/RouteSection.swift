@@ -19,8 +19,12 @@ enum RouteSection {
         "timeout", .orOff(.duration(.milliseconds(1) ... .seconds(86400))), default: "15s",
         "From the end of the request to the end of the response's head. Beyond it the answer is "
             + "504.")
+    static let idleTimeout = Key(
+        "idle_timeout", .duration(.milliseconds(1) ... .seconds(86400)), default: "5m",
+        "How long a response that has begun may go without a byte in either direction; then it is "
+            + "cut off.")
     static let requestBuffer = Key(
-        "request_buffer", .byteCount(0...1 << 20), default: "16KiB",
+        "request_buffer", .byteCount(0...512 << 10), default: "16KiB",
         "Bytes of a request's body that are gathered before an upstream connection is taken.")
     static let prefixRewrite = Key(
         "prefix_rewrite", .urlPath, default: "none",
@@ -51,7 +55,7 @@ enum RouteSection {
             """,
         keys: [
             name.entry, match.entry, cluster.entry, redirect.entry, directResponse.entry,
-            timeout.entry, requestBuffer.entry, prefixRewrite.entry, requestHeaders.entry,
+            timeout.entry, idleTimeout.entry, requestBuffer.entry, prefixRewrite.entry, requestHeaders.entry,
             responseHeaders.entry,
             .later("split", "dividing traffic between clusters", insteadOf: "cluster"),
             .later("canary", "gated rollouts"),
@@ -79,6 +83,7 @@ enum RouteSection {
         var route = Route(name: name ?? "", action: action ?? .forward(cluster: ""))
         if let match { route.match = match }
         if let limit = reader.read(timeout) { route.timeout = limit.value }
+        if let limit = reader.read(idleTimeout) { route.idleTimeout = limit }
         reader.read(requestBuffer, into: &route.requestBuffer)
         route.prefixRewrite = reader.read(prefixRewrite)
         reader.read(requestHeaders, into: &route.requestHeaders)

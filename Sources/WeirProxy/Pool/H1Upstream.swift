@@ -52,6 +52,8 @@ final class H1Upstream: Connection {
     private var bodyRemaining: Int64 = 0
     private var chunks = ChunkedDecoder()
     private var mayPersist = true
+    /// The exchange has let go.
+    private var isReleased = false
 
     init(fd: Int32, pool: Pool, proxy: Proxy) {
         self.pool = pool
@@ -152,6 +154,7 @@ final class H1Upstream: Connection {
         if incoming.isEmpty {
             let used = process(fresh)
             context.flush()
+            if isReleased { return settle() }
             if used < fresh.count, state == .busy || state == .tunnel {
                 let rest = UnsafeRawBufferPointer(rebasing: fresh[used...])
                 if !incoming.append(rest, pool: context.pool) { fail(.exhausted) }
@@ -167,6 +170,7 @@ final class H1Upstream: Connection {
         let used = process(incoming.bytes)
         context.flush()
         incoming.consume(used, pool: context.pool)
+        if isReleased { settle() }
     }
 
     private func process(_ bytes: UnsafeMutableRawBufferPointer) -> Int {
@@ -180,7 +184,6 @@ final class H1Upstream: Connection {
             guard state == .busy, let assigned, !isResponseComplete else {
                 // Bytes after a complete response answer nothing that was asked.
                 mayPersist = false
-                if state == .idle { close() }
                 return bytes.count
             }
             // An exchange that ends here is only reused after this turn.
@@ -270,6 +273,7 @@ final class H1Upstream: Connection {
                 isResponseComplete = true
                 mayPersist = false
                 exchange?.upstreamEnd(trailers: [], from: self)
+                if isReleased { settle() }
             } else {
                 fail(.reset)
             }
@@ -299,13 +303,20 @@ final class H1Upstream: Connection {
         isHeadComplete = true
     }
 
-    /// The exchange is done with the connection: it is kept if its state is beyond doubt.
+    /// The exchange is done with the connection. What becomes of it is settled once all that was
+    /// read is looked at: bytes beyond the response would make it useless.
     func release(isRequestComplete: Bool) {
         assigned = nil
         countSent()
-        guard state == .busy, isResponseComplete, mayPersist, isRequestComplete, !isBroken,
-            !hasPeerEnded, incoming.isEmpty, queuedBytes == 0, !proxy.isDraining,
-            pool.keep(self)
+        if !isRequestComplete { mayPersist = false }
+        isReleased = true
+    }
+
+    /// Keeps the connection if its state is beyond doubt.
+    private func settle() {
+        isReleased = false
+        guard state == .busy, isResponseComplete, mayPersist, !isBroken, !hasPeerEnded,
+            incoming.isEmpty, queuedBytes == 0, !proxy.isDraining, pool.keep(self)
         else { return close() }
         state = .idle
         arm(after: pool.idleTimeout)

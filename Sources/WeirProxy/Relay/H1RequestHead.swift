@@ -45,7 +45,7 @@ enum H1RequestHead {
         out.append(message[head.methodName])
         out.append(" ")
         writePath(exchange, rewrite: route.prefixRewrite, prefix: route.prefixLength, &out)
-        if !head.query.isEmpty {
+        if head.hasQuery {
             out.append("?")
             out.append(message[head.query])
         }
