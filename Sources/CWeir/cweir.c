@@ -21,7 +21,7 @@ long cweir_send(int socket, const void *buffer, size_t count) {
     return syscall(SYS_sendto, socket, buffer, count, MSG_NOSIGNAL, NULL, 0);
 }
 
-long cweir_writev(int socket, const struct iovec *pieces, int count) {
+long cweir_writev(int socket, const void *pieces, int count) {
     return syscall(SYS_writev, socket, pieces, count);
 }
 

@@ -9,7 +9,6 @@
 #include <sys/inotify.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
-#include <sys/uio.h>
 
 #include "scan.h"
 
@@ -18,7 +17,8 @@ int cweir_accept(int listener, void *address, uint32_t *length);
 // thread before and after each call takes longer than the rest of the call outside the kernel.
 long cweir_receive(int socket, void *buffer, size_t count);
 long cweir_send(int socket, const void *buffer, size_t count);
-long cweir_writev(int socket, const struct iovec *pieces, int count);
+// `pieces` are `struct iovec`, which is Glibc's to declare.
+long cweir_writev(int socket, const void *pieces, int count);
 long cweir_random(void *buffer, size_t length);
 void cweir_name_thread(const char *name);
 int cweir_errno(void);
