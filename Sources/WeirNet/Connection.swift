@@ -169,7 +169,7 @@ open class Connection: EventSource {
     // MARK: Sending
 
     /// Bytes that wait in the queue.
-    package final var queuedBytes: Int { outgoing.count }
+    public final var queuedBytes: Int { outgoing.count }
 
     /// Memory to write a head or a chunk header into; follow with `commit`.
     package final func reserve(_ count: Int) -> UnsafeMutableRawBufferPointer {
@@ -201,12 +201,14 @@ open class Connection: EventSource {
         addPiece(UnsafeMutableRawPointer(mutating: start), bytes.count)
     }
 
+    @inline(__always)
     private final func startGathering() {
         if context.isGathering(self) { return }
         context.flush()
         context.beginGathering(self)
     }
 
+    @inline(__always)
     private final func addPiece(_ start: UnsafeMutableRawPointer, _ count: Int) {
         guard count > 0 else { return }
         let last = context.pieces + (context.pieceCount - 1)

@@ -118,6 +118,7 @@ final class Exchange: TimerTarget {
 
     // MARK: Govern
 
+    @inline(__always)
     private func govern(_ route: RoutePlan, _ snapshot: Snapshot) {
         phase = .govern
         if case .length(let length) = head.framing,
@@ -525,7 +526,7 @@ final class Exchange: TimerTarget {
 
     private func finish(_ downstream: H1Downstream) {
         guard phase != .report else { return }
-        dropUpstream()
+        if upstream != nil { dropUpstream() }
         let persists = head.isPersistent && downstream.writer.mode != .untilClose
         downstream.flush()
         report()
