@@ -304,6 +304,19 @@ final class Exchange: TimerTarget {
         touch()
     }
 
+    /// Where the response's body may be moved without looking at it: it goes out as it comes in.
+    var bodySink: H1Downstream? {
+        guard let downstream, downstream.writer.mode == .length else { return nil }
+        return downstream
+    }
+
+    /// A part of the response's body has been moved to `bodySink`.
+    func upstreamMoved(_ count: Int) {
+        record.responseBodyBytes &+= Int64(count)
+        if let downstream, downstream.queuedBytes > 0 { downstream.watchSending() }
+        touch()
+    }
+
     /// The response is complete.
     func upstreamEnd(trailers: [UInt8], from upstream: H1Upstream) {
         guard let client else { return }

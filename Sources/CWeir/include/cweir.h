@@ -20,6 +20,10 @@ long cweir_send(int socket, const void *buffer, size_t count);
 // `pieces` are `struct iovec`, which is Glibc's to declare.
 long cweir_writev(int socket, const void *pieces, int count);
 long cweir_random(void *buffer, size_t length);
+/// Moves bytes between a pipe and a socket without copying them; never blocks.
+long cweir_splice(int from, int to, size_t length);
+/// Makes a non-blocking pipe of about `size` bytes; 0, or -1 with errno.
+int cweir_pipe(int ends[2], int size);
 void cweir_name_thread(const char *name);
 int cweir_errno(void);
 /// Bytes the heap has handed out and not got back (mallinfo2), for memory tests and metrics.
