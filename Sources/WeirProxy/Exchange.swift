@@ -292,7 +292,6 @@ final class Exchange: TimerTarget {
 
     private func beginTunnel() {
         record.isTunnel = true
-        proxy.loop.timers.disarm(timer)
         upstream?.beginTunnel()
         downstream?.beginTunnel()
     }
@@ -300,6 +299,7 @@ final class Exchange: TimerTarget {
     func tunnelToUpstream(_ bytes: UnsafeRawBufferPointer) {
         record.requestBodyBytes &+= Int64(bytes.count)
         upstream?.gather(bytes)
+        touch()
     }
 
     func tunnelToDownstream(_ bytes: UnsafeRawBufferPointer) {
@@ -307,13 +307,14 @@ final class Exchange: TimerTarget {
         record.responseBodyBytes &+= Int64(bytes.count)
         downstream.gather(bytes)
         if downstream.flush() == .queued { downstream.watchSending() }
+        touch()
     }
 
     /// One side has ended its sending: the other side is told, and may still answer.
     func tunnelEndFromDownstream() {
         guard let upstream else { return }
         upstream.flush()
-        if upstream.hasPeerEnded { return finish() }
+        // Rule: the upstream's own end is taken up when it is read, after all that came before it.
         Socket.shutdownSending(upstream.fd)
     }
 
