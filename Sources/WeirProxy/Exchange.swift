@@ -40,6 +40,9 @@ final class Exchange: TimerTarget {
     private var hasResponseBegun = false
     private var isDiscarding = false
     private var isReplay = false
+    private var hasContinued = false
+    /// What the endpoint had taken of the request when the timer last looked.
+    private var acknowledged: UInt64 = 0
 
     init(proxy: Proxy, fields: Int) {
         self.proxy = proxy
@@ -143,6 +146,7 @@ final class Exchange: TimerTarget {
         }
         if isUpstreamReady, let upstream {
             upstream.writer.write(bytes, to: upstream)
+            if !hasResponseBegun { armResponseTimer() }
             return touch()
         }
         guard held.append(bytes, pool: proxy.context.pool) else {
@@ -214,8 +218,8 @@ final class Exchange: TimerTarget {
         }
         if isRequestComplete {
             upstream.writer.end(trailers: heldTrailers, to: upstream)
-            armResponseTimer()
         }
+        armResponseTimer()
         if !held.isEmpty {
             upstream.flush()
             held.clear(pool: proxy.context.pool)
@@ -223,9 +227,23 @@ final class Exchange: TimerTarget {
         if !isRequestComplete { downstream?.resumeReading() }
     }
 
+    /// Limits the wait for a response; until the request is complete, that for the endpoint to
+    /// take some of it or to ask for it.
     private func armResponseTimer() {
-        guard let route, route.timeout < .max else { return }
-        proxy.loop.timers.arm(timer, at: now + route.timeout)
+        guard let route else { return }
+        guard route.timeout == .max else {
+            return proxy.loop.timers.arm(timer, at: now + route.timeout)
+        }
+        if isRequestComplete {
+            proxy.loop.timers.disarm(timer)
+        } else {
+            proxy.loop.timers.arm(timer, at: now + route.idleTimeout)
+        }
+    }
+
+    /// The client waits to be asked for its body.
+    var awaitsContinue: Bool {
+        head.expectsContinue && !hasContinued && record.requestBodyBytes == 0 && !isDiscarding
     }
 
     /// A byte moved: the stream is not idle.
@@ -243,6 +261,10 @@ final class Exchange: TimerTarget {
     func upstreamInterim(_ bytes: UnsafeRawBufferPointer) {
         guard let downstream, !hasResponseBegun, head.minorVersion > 0 else { return }
         H1ResponseHead.writeInterim(self, bytes, to: downstream)
+        if awaitsContinue, proxy.responseHead.status == 100 {
+            hasContinued = true
+            downstream.resumeReading()
+        }
     }
 
     /// The head of the final response; it is indexed by the proxy's `responseHead`.
@@ -280,7 +302,10 @@ final class Exchange: TimerTarget {
     }
 
     /// The client has taken all that was queued for it.
-    func downstreamDrained() { upstream?.resumeReading() }
+    func downstreamDrained() {
+        touch()
+        upstream?.resumeReading()
+    }
 
     /// The endpoint has taken all that was queued for it.
     func upstreamDrained() { downstream?.resumeReading() }
@@ -372,11 +397,29 @@ final class Exchange: TimerTarget {
     }
 
     override func timerFired() {
-        guard let pool else { return }
+        guard let pool, !isWaitingForClient else { return }
+        defer { proxy.context.flush() }
+        if record.isTunnel { return finish() }
         pool.counters.add(.failedTimeout)
         record.endedBy = .upstream
         refuse(.upstreamTimeout)
-        proxy.context.flush()
+    }
+
+    /// It is not the endpoint that is waited for: the timer goes on. The client's own pace is
+    /// watched by its connection.
+    private var isWaitingForClient: Bool {
+        guard let upstream else { return false }
+        if hasResponseBegun {
+            guard let downstream, downstream.queuedBytes > 0 else { return false }
+            touch()
+            return true
+        }
+        if isRequestComplete || awaitsContinue { return false }
+        let before = acknowledged
+        acknowledged = upstream.bytesAcknowledged
+        guard upstream.queuedBytes == 0 || acknowledged > before else { return false }
+        armResponseTimer()
+        return true
     }
 
     /// The request breaks the protocol's rules: where its end is cannot be known.
@@ -508,5 +551,7 @@ final class Exchange: TimerTarget {
         hasResponseBegun = false
         isDiscarding = false
         isReplay = false
+        hasContinued = false
+        acknowledged = 0
     }
 }

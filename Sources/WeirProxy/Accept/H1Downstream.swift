@@ -207,8 +207,13 @@ final class H1Downstream: Connection {
             chunks.reset()
         }
         isBodyComplete = false
-        window.beginReceiving(bytesReceived)
+        beginReceivingWindow()
         arm(after: listener.settings.bodyTimeout)
+    }
+
+    private func beginReceivingWindow() {
+        window.beginReceiving(
+            bytesReceived, until: context.loop.now + listener.settings.bodyTimeout)
     }
 
     /// Hands on a part of the request's body; returns the bytes used up.
@@ -255,6 +260,8 @@ final class H1Downstream: Connection {
 
     /// Body bytes that the client has not yet been heard on; reading may go on.
     func resumeReading() {
+        // While it was held up, the client could not be quick.
+        if !isBodyComplete { beginReceivingWindow() }
         if isReadable || !incoming.isEmpty { context.loop.defer(self) }
     }
 
@@ -268,7 +275,8 @@ final class H1Downstream: Connection {
     /// The answer is complete, and the exchange no longer needs this connection.
     func exchangeEnded(mayPersist: Bool) {
         exchange = nil
-        window.end()
+        window.endSending()
+        window.endReceiving()
         countSent()
         guard mayPersist, isBodyComplete, !proxy.isDraining else { return linger() }
         state = .idle
@@ -299,7 +307,18 @@ final class H1Downstream: Connection {
 
     /// Ends an idle connection now, and any other after its exchange.
     func drain() {
+        guard state == .idle else { return }
+        // A request that has come already is answered: its client cannot know that it was late.
+        isReadable = true
+        readReady()
+        context.flush()
         if state == .idle { linger() }
+    }
+
+    /// Ends the connection now, telling its client so where that is still possible.
+    func cutOff() {
+        exchange?.refuse(.draining)
+        close()
     }
 
     // MARK: Ending
@@ -342,7 +361,9 @@ final class H1Downstream: Connection {
 
     override func sendQueueDrained() {
         switch state {
-        case .exchange, .tunnel: exchange?.downstreamDrained()
+        case .exchange, .tunnel:
+            window.endSending()
+            exchange?.downstreamDrained()
         case .idle, .head: resumeReading()
         case .lingering: finishSending()
         case .closed: break
@@ -351,8 +372,8 @@ final class H1Downstream: Connection {
 
     /// The client has not taken all that was sent: from now on it must read at the least rate.
     func watchSending() {
-        guard window.beginSending(bytesAcknowledged) else { return }
         let deadline = context.loop.now + listener.settings.sendTimeout
+        guard window.beginSending(bytesAcknowledged, until: deadline) else { return }
         if context.loop.timers.deadline(of: timer) > deadline {
             context.loop.timers.arm(timer, at: deadline)
         }
@@ -378,26 +399,26 @@ final class H1Downstream: Connection {
 
     private func checkPace() {
         let settings = listener.settings
-        let isSending = queuedBytes > 0
-        let isReceiving = state == .exchange && !isBodyComplete
-        if isSending, window.isTooSlowSending(bytesAcknowledged, least: settings.sendBytesPerWindow) {
-            if let exchange { exchange.downstreamTooSlow() } else { abort() }
-            return
+        let now = context.loop.now
+        if queuedBytes == 0 { window.endSending() }
+        if state != .exchange || isBodyComplete { window.endReceiving() }
+        if now >= window.sendingEnds {
+            if window.isTooSlowSending(bytesAcknowledged, least: settings.sendBytesPerWindow) {
+                if let exchange { exchange.downstreamTooSlow() } else { abort() }
+                return
+            }
+            window.endSending()
+            _ = window.beginSending(bytesAcknowledged, until: now + settings.sendTimeout)
         }
-        if isReceiving, exchange?.acceptsRequestBody == true,
-            window.isTooSlowReceiving(bytesReceived, least: settings.bodyBytesPerWindow)
-        {
-            exchange?.refuse(.clientTooSlow)
-            return
+        if now >= window.receivingEnds {
+            if let exchange, exchange.acceptsRequestBody, !exchange.awaitsContinue,
+                window.isTooSlowReceiving(bytesReceived, least: settings.bodyBytesPerWindow)
+            {
+                return exchange.refuse(.clientTooSlow)
+            }
+            beginReceivingWindow()
         }
-        window.end()
-        if isSending {
-            _ = window.beginSending(bytesAcknowledged)
-            arm(after: settings.sendTimeout)
-        }
-        if isReceiving {
-            window.beginReceiving(bytesReceived)
-            if !isSending { arm(after: settings.bodyTimeout) }
-        }
+        let next = min(window.sendingEnds, window.receivingEnds)
+        if next != .distantFuture { context.loop.timers.arm(timer, at: next) }
     }
 }
