@@ -481,7 +481,9 @@ final class Exchange: TimerTarget {
         guard let downstream else { return }
         hasResponseBegun = true
         record.status = reply.status
-        let keeps = mayPersist && downstream.canDiscardBody
+        // A client that was not asked for its body need not send it: what came next might be
+        // another request.
+        let keeps = mayPersist && !awaitsContinue && downstream.canDiscardBody
         reply.write(self, mayPersist: keeps, to: downstream)
         if !keeps { head.isPersistent = false }
         isDiscarding = !isRequestComplete && keeps

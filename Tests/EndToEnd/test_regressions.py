@@ -294,3 +294,47 @@ def test_redirect_within_the_site_stays_there(weir):
     for path in ("/old//evil.example/", "/old///evil.example/"):
         location = running.get(path).one("location")
         assert location.startswith("/") and not location.startswith("//"), location
+
+
+def test_thousands_of_pipelined_requests_cost_little_memory(weir):
+    """Each kept its exchange until the end of the turn, and one read holds thousands."""
+    running = weir(
+        configuration(
+            [],
+            routes=[{"name": "here", "match": {"path": "/x"}, "direct_response": {"status": 204}}],
+            runtime={"workers": 1},
+        )
+    )
+    count = 8000
+    before = running.resident
+    clients = [Client(running.edge) for _ in range(10)]
+
+    def send(client):
+        client.send(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n" * count)
+
+    os.kill(running.pid, signal.SIGSTOP)
+    senders = [threading.Thread(target=send, args=(client,), daemon=True) for client in clients]
+    try:
+        for sender in senders:
+            sender.start()
+        time.sleep(patience(0.3))
+    finally:
+        os.kill(running.pid, signal.SIGCONT)
+    for client in clients:
+        assert {client.read().status for _ in range(count)} == {204}
+        client.close()
+    assert running.resident - before < 100 << 20
+
+
+def test_body_that_was_never_asked_for_is_not_waited_for(weir):
+    """After a final answer in place of `100 Continue` the next request was taken for the body."""
+    running = weir(
+        configuration(
+            [], routes=[{"name": "here", "match": {"path": "/x"}, "direct_response": {"status": 204}}]
+        )
+    )
+    with running.client() as client:
+        client.send(b"POST /no HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n")
+        response = client.read()
+        assert (response.status, response.one("connection")) == (404, "close")
+        client.expect_end()

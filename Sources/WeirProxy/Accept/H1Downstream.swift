@@ -16,6 +16,9 @@ final class H1Downstream: Connection {
 
     /// Reads before other connections get their turn.
     private static let readsPerTurn = 4
+    /// Exchanges likewise. What has ended is used again only after the turn, so this also bounds
+    /// the memory that a client costs who sends thousands of requests at once.
+    private static let exchangesPerTurn = 32
     /// How long a closed connection still reads, so that its last answer is not lost in a reset.
     private static let lingerTime = Interval.seconds(2)
 
@@ -32,6 +35,9 @@ final class H1Downstream: Connection {
     /// How much of a partial head the parser has seen.
     private var headSeen = 0
     private var exchange: Exchange?
+    /// Exchanges begun in the turn `shareTurn` of the loop.
+    private var share = 0
+    private var shareTurn: UInt64 = 0
     private var timer = TimerID.none
     /// When the first byte of the current head came.
     private var headStarted = Instant.distantPast
@@ -80,10 +86,16 @@ final class H1Downstream: Connection {
         }
     }
 
+    private var hasHadItsShare: Bool {
+        share >= Self.exchangesPerTurn && shareTurn == context.loop.turns
+    }
+
     override func readReady() {
         var reads = 0
         while isReadable, wantsInput {
-            guard reads < Self.readsPerTurn else { return context.loop.defer(self) }
+            guard reads < Self.readsPerTurn, !hasHadItsShare else {
+                return context.loop.defer(self)
+            }
             reads += 1
             switch receive() {
             case .bytes(let count):
@@ -124,6 +136,7 @@ final class H1Downstream: Connection {
 
     /// Goes on with what was read ahead; called when the exchange before it has ended.
     override func resume() {
+        guard !hasHadItsShare else { return context.loop.defer(self) }
         if !incoming.isEmpty, wantsInput { processIncoming() }
         if fd >= 0, isReadable { readReady() }
         context.flush()
@@ -139,6 +152,10 @@ final class H1Downstream: Connection {
             switch state {
             case .idle, .head:
                 guard queuedBytes == 0 else { return used }
+                if hasHadItsShare {
+                    context.loop.defer(self)
+                    return used
+                }
                 let length = readHead(UnsafeRawBufferPointer(rest))
                 if length == 0 { return used }
                 used += length
@@ -190,6 +207,11 @@ final class H1Downstream: Connection {
     private func begin(_ exchange: Exchange) {
         state = .exchange
         self.exchange = exchange
+        if shareTurn != context.loop.turns {
+            shareTurn = context.loop.turns
+            share = 0
+        }
+        share += 1
         writer.reset()
         context.loop.timers.disarm(timer)
         exchange.begin(self, startedAt: headStarted)
