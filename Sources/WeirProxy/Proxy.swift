@@ -87,7 +87,7 @@ package final class Proxy {
 
     /// Ends every connection, whatever it is doing.
     package func closeAll() {
-        downstreams.forEach { $0.abort() }
+        downstreams.forEach { $0.cutOff() }
         pools.closeAll()
         // They refer to the proxy, which otherwise would keep itself alive.
         freeExchanges.removeAll()
