@@ -198,6 +198,7 @@ final class Exchange: TimerTarget {
             fresh.assign(self)
         } catch {
             attemptEnded(isFailure: true)
+            if !error.isExhaustion { pool.counters.add(.connectFailures) }
             fail(error.isExhaustion ? .exhausted : .connect)
         }
     }
@@ -437,7 +438,10 @@ final class Exchange: TimerTarget {
         guard let downstream else { return }
         hasResponseBegun = true
         record.status = reply.status
-        let keeps = mayPersist && downstream.canDiscardBody
+        // A client that waits for `100 Continue` may send the body all the same, or not at all: what
+        // it sends next could be either.
+        let isBodyCertain = isRequestComplete || !head.expectsContinue
+        let keeps = mayPersist && isBodyCertain && downstream.canDiscardBody
         reply.write(self, mayPersist: keeps, to: downstream)
         if !keeps { head.isPersistent = false }
         isDiscarding = !isRequestComplete && keeps

@@ -48,13 +48,20 @@ package final class Proxy {
         try reconcileAcceptors()
     }
 
+    // Each exchange removes its timer from the loop, which must still be there then.
+    deinit {
+        freeExchanges.removeAll()
+        endedExchanges.removeAll()
+    }
+
     /// Takes up a new configuration. Exchanges that have begun end under the old one.
     package func adopt(_ plan: Plan) throws(SystemError) {
         context.pool.limit = plan.bufferMemory
         let adopted = Snapshot(plan: plan, pools: pools, chance: &chance)
         pools.keepOnly(adopted, proxy: self)
         snapshot = adopted
-        try reconcileAcceptors()
+        // A drain has closed the listeners; only the endpoints can still change.
+        if !isDraining { try reconcileAcceptors() }
     }
 
     private func reconcileAcceptors() throws(SystemError) {
@@ -87,7 +94,8 @@ package final class Proxy {
 
     /// Ends every connection, whatever it is doing.
     package func closeAll() {
-        downstreams.forEach { $0.abort() }
+        drain()
+        downstreams.forEach { $0.cut() }
         pools.closeAll()
     }
 
@@ -108,6 +116,9 @@ package final class Proxy {
         }
         return Exchange(proxy: self, fields: fields)
     }
+
+    /// Exchanges that wait to be used again.
+    var freeExchangeCount: Int { freeExchanges.count }
 
     /// Takes back an exchange that has not begun.
     func recycle(_ exchange: Exchange) {

@@ -302,6 +302,13 @@ final class H1Downstream: Connection {
         if state == .idle { linger() }
     }
 
+    /// Ends the connection now, whatever it is doing; who still waits for an answer is told why.
+    func cut() {
+        exchange?.refuse(.draining)
+        context.flush()
+        close()
+    }
+
     // MARK: Ending
 
     private func linger() {

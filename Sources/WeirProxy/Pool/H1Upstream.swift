@@ -264,7 +264,9 @@ final class H1Upstream: Connection {
     private func endOfInput() {
         switch state {
         case .idle: close()
-        case .tunnel: exchange?.tunnelEndFromUpstream()
+        case .tunnel:
+            exchange?.tunnelEndFromUpstream()
+            if isReleased { settle() }
         case .busy:
             if isHeadComplete, case .untilClose = framing {
                 isResponseComplete = true
