@@ -229,7 +229,9 @@ final class Exchange: TimerTarget {
         phase = .relay
         isUpstreamReady = true
         record.connected(now)
-        H1RequestHead.write(self, route: route, cluster: cluster, to: upstream)
+        guard H1RequestHead.write(self, route: route, cluster: cluster, to: upstream) else {
+            return refuse(.headTooLarge)
+        }
         if !held.isEmpty {
             upstream.writer.write(UnsafeRawBufferPointer(held.bytes), to: upstream)
         }
@@ -281,14 +283,15 @@ final class Exchange: TimerTarget {
         record.firstByte(now)
         record.status = status
         pool.counters.count(status: status)
-        hasResponseBegun = true
-        client.use { downstream in
+        let isWritten = client.use { downstream in
             matched.use { route in
                 H1ResponseHead.write(
                     self, proxy.responseHead, bytes, route: route, mayPersist: mayPersist,
                     to: downstream)
             }
         }
+        guard isWritten else { return upstreamMalformed() }
+        hasResponseBegun = true
         touch()
         if status == 101 { beginTunnel() }
     }
@@ -475,8 +478,8 @@ final class Exchange: TimerTarget {
         // A client that waits for `100 Continue` may send the body all the same, or not at all: what
         // it sends next could be either.
         let isBodyCertain = isRequestComplete || !head.expectsContinue
-        let keeps = mayPersist && isBodyCertain && downstream.canDiscardBody
-        reply.write(self, mayPersist: keeps, to: downstream)
+        var keeps = mayPersist && isBodyCertain && downstream.canDiscardBody
+        if !reply.write(self, mayPersist: keeps, to: downstream) { keeps = false }
         if !keeps { head.isPersistent = false }
         isDiscarding = !isRequestComplete && keeps
         held.clear(pool: proxy.context.pool)

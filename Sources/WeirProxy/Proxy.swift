@@ -48,12 +48,6 @@ package final class Proxy {
         try reconcileAcceptors()
     }
 
-    // Each exchange removes its timer from the loop, which must still be there then.
-    deinit {
-        freeExchanges.removeAll()
-        endedExchanges.removeAll()
-    }
-
     /// Takes up a new configuration. Exchanges that have begun end under the old one.
     package func adopt(_ plan: Plan) throws(SystemError) {
         context.pool.limit = plan.bufferMemory
