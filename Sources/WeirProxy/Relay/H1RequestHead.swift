@@ -43,6 +43,7 @@ enum H1RequestHead {
         return true
     }
 
+    @inline(__always)
     private static func writeRequestLine(
         _ exchange: Exchange, _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer,
         _ route: RoutePlan, _ out: inout ByteWriter
@@ -77,6 +78,7 @@ enum H1RequestHead {
         if out.count == start { out.append("/") }
     }
 
+    @inline(__always)
     private static func writeHost(
         _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer, _ cluster: Cluster,
         _ pool: Pool, _ out: inout ByteWriter
@@ -97,6 +99,7 @@ enum H1RequestHead {
     }
 
     /// Copies the fields that are kept, each run of neighbours with one copy.
+    @inline(__always)
     private static func writeFields(
         _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer, _ edits: FieldEdits,
         _ isTrusted: Bool, _ out: inout ByteWriter
@@ -123,6 +126,7 @@ enum H1RequestHead {
         }
     }
 
+    @inline(__always)
     private static func writeForwarding(
         _ exchange: Exchange, _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer,
         _ edits: FieldEdits, _ isTrusted: Bool, _ out: inout ByteWriter
@@ -164,6 +168,7 @@ enum H1RequestHead {
         }
     }
 
+    @inline(__always)
     private static func writeFraming(
         _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer, _ out: inout ByteWriter
     ) -> H1BodyWriter.Mode {

@@ -48,6 +48,7 @@ enum H1ResponseHead {
         if !out.hasOverflowed { downstream.commit(out.count) }
     }
 
+    @inline(__always)
     private static func writeStatusLine(
         _ head: borrowing ResponseHead, _ message: UnsafeRawBufferPointer,
         _ out: inout ByteWriter
@@ -61,6 +62,7 @@ enum H1ResponseHead {
     }
 
     /// Copies what is kept; returns whether a `Date` was among it.
+    @inline(__always)
     private static func writeFields(
         _ head: borrowing ResponseHead, _ message: UnsafeRawBufferPointer, _ edits: FieldEdits,
         _ out: inout ByteWriter
@@ -110,6 +112,7 @@ enum H1ResponseHead {
         }
     }
 
+    @inline(__always)
     private static func writeFraming(
         _ request: borrowing RequestHead, _ head: borrowing ResponseHead,
         _ message: UnsafeRawBufferPointer, _ out: inout ByteWriter
@@ -147,6 +150,7 @@ enum H1ResponseHead {
         }
     }
 
+    @inline(__always)
     static func writeLength(_ length: Int64, _ out: inout ByteWriter) {
         out.append("content-length: ")
         out.append(decimal: Int(length))
