@@ -217,6 +217,7 @@ final class Exchange: TimerTarget {
             fresh.assign(self)
         } catch {
             attemptEnded(isFailure: true)
+            if !error.isExhaustion { pool.counters.add(.connectFailures) }
             fail(error.isExhaustion ? .exhausted : .connect)
         }
     }
@@ -233,7 +234,9 @@ final class Exchange: TimerTarget {
         phase = .relay
         isUpstreamReady = true
         record.connected(now)
-        H1RequestHead.write(self, route: route, cluster: cluster, to: upstream)
+        guard H1RequestHead.write(self, route: route, cluster: cluster, to: upstream) else {
+            return refuse(.headTooLarge)
+        }
         if !held.isEmpty {
             upstream.writer.write(UnsafeRawBufferPointer(held.bytes), to: upstream)
         }
@@ -302,14 +305,15 @@ final class Exchange: TimerTarget {
         record.firstByte(now)
         record.status = status
         pool.counters.count(status: status)
-        hasResponseBegun = true
-        client.use { downstream in
+        let isWritten = client.use { downstream in
             matched.use { route in
                 H1ResponseHead.write(
                     self, proxy.responseHead, bytes, route: route, mayPersist: mayPersist,
                     to: downstream)
             }
         }
+        guard isWritten else { return upstreamMalformed() }
+        hasResponseBegun = true
         touch()
         if status == 101 { beginTunnel() }
     }
@@ -528,10 +532,11 @@ final class Exchange: TimerTarget {
         guard let downstream else { return }
         hasResponseBegun = true
         record.status = reply.status
-        // A client that was not asked for its body need not send it: what came next might be
-        // another request.
-        let keeps = mayPersist && !awaitsContinue && downstream.canDiscardBody
-        reply.write(self, mayPersist: keeps, to: downstream)
+        // A client that waits for `100 Continue` may send the body all the same, or not at all: what
+        // it sends next could be either.
+        let isBodyCertain = isRequestComplete || !head.expectsContinue
+        var keeps = mayPersist && isBodyCertain && downstream.canDiscardBody
+        if !reply.write(self, mayPersist: keeps, to: downstream) { keeps = false }
         if !keeps { head.isPersistent = false }
         isDiscarding = !isRequestComplete && keeps
         held.clear(pool: proxy.context.pool)

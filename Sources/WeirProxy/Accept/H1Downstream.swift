@@ -341,9 +341,10 @@ final class H1Downstream: Connection {
         if state == .idle { linger() }
     }
 
-    /// Ends the connection now, telling its client so where that is still possible.
-    func cutOff() {
+    /// Ends the connection now, whatever it is doing; who still waits for an answer is told why.
+    func cut() {
         exchange?.refuse(.draining)
+        context.flush()
         close()
     }
 
