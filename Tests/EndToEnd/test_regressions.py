@@ -6,7 +6,16 @@ import socket
 import threading
 import time
 
-from harness import Client, cluster, configuration, forward, listener, ok, patience, until
+from harness import (
+    Client,
+    cluster,
+    configuration,
+    forward,
+    listener,
+    ok,
+    patience,
+    until,
+)
 
 UPGRADE = ["Connection: Upgrade", "Upgrade: chat/1"]
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat/1\r\n\r\n"
