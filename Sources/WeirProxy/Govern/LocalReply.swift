@@ -55,6 +55,10 @@ struct LocalReply {
                 count = out.count
             }
         }
+        // `//name` would be another host, which the request's path must not get to choose.
+        if location.starts(with: "//".utf8) {
+            location.removeFirst(location.prefix { $0 == UInt8(ascii: "/") }.count - 1)
+        }
         if !plan.stripQuery, !exchange.head.query.isEmpty {
             location += "?".utf8
             location += message[exchange.head.query]
@@ -149,7 +153,8 @@ struct LocalReply {
     private static let exhaustedAnswer = answer(.resourceExhausted)
 
     private static func answer(_ refusal: Refusal) -> Text {
-        let body = "{\"status\":503,\"reason\":\"\(refusal.code)\",\"message\":\"\(refusal.message)\"}\n"
+        let body =
+            "{\"status\":503,\"reason\":\"\(refusal.code)\",\"message\":\"\(refusal.message)\"}\n"
         return Text(
             """
             HTTP/1.1 503 Service Unavailable\r
