@@ -206,7 +206,7 @@ final class Exchange: TimerTarget {
         pool.counters.add(.attempts)
         pool.counters.add(.requestsActive)
         pool.state.begin()
-        if !isReplay, let kept = pool.takeIdle() {
+        if !isReplay, let kept = takeKept(pool) {
             upstream = kept
             kept.assign(self)
             return sendRequest(over: kept, route, cluster)
@@ -221,6 +221,18 @@ final class Exchange: TimerTarget {
             fail(error.isExhaustion ? .exhausted : .connect)
         }
     }
+
+    /// A kept connection. The endpoint may have closed it in this very turn: a request that could
+    /// not be sent once more makes sure, for the price of a system call.
+    private func takeKept(_ pool: Pool) -> H1Upstream? {
+        while let kept = pool.takeIdle() {
+            if isRepeatable || Socket.isSilent(kept.fd) { return kept }
+            kept.close()
+        }
+        return nil
+    }
+
+    private var isRepeatable: Bool { head.method.isSafe && head.framing == .none }
 
     /// The upstream connection is ready for the request.
     func upstreamConnected() {
@@ -308,8 +320,8 @@ final class Exchange: TimerTarget {
         let isWritten = client.use { downstream in
             matched.use { route in
                 H1ResponseHead.write(
-                    self, proxy.responseHead, bytes, route: route, mayPersist: mayPersist,
-                    to: downstream)
+                    self, proxy.responseHead, bytes, route: route,
+                    mayPersist: mayPersist && !awaitsContinue, to: downstream)
             }
         }
         guard isWritten else { return upstreamMalformed() }
@@ -410,7 +422,7 @@ final class Exchange: TimerTarget {
         // A kept connection may have been closed by the endpoint just as it was used: nothing has
         // been processed then, and a safe request may be sent once more, over a new connection.
         if failure == .reset, connection.isReused, !connection.hasAnswered, !isReplay,
-            head.method.isSafe, head.framing == .none, !record.isTunnel
+            isRepeatable, !record.isTunnel
         {
             isReplay = true
             isUpstreamReady = false
