@@ -2,6 +2,7 @@
 
 import Testing
 import WeirHTTP
+import WeirNet
 import WeirPolicy
 import WeirTelemetry
 import WeirTime
