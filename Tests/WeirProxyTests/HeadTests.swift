@@ -161,7 +161,7 @@ private func answered(
         let host = String(repeating: "h", count: 9000)
         let path = "/" + String(repeating: "%61", count: 5000)
         let rewrite = "/" + String(repeating: "r", count: 2000)
-        let fixed = String(repeating: "f", count: 5000)
+        let fixed = String(repeating: "f", count: 60_000)
         let line = String(repeating: "v", count: 6000)
         let head = try sent(
             "GET \(path)?\(host) HTTP/1.1\r\nhost: \(host)\r\n\(fields.joined())\r\n", settings

@@ -9,6 +9,7 @@ import WeirProxy
 import WeirTelemetry
 import WeirTime
 
+@testable import WeirAdmin
 @testable import WeirServer
 
 /// A server that is not running, on a file that tests rewrite.
@@ -136,6 +137,33 @@ private func expectFree(
         #expect(!result.isSuccess)
         #expect(result.lines.joined().contains("access log"))
         try expectFree(free)
+    }
+}
+
+@Suite struct `The admin listener's token` {
+    private static let log = "runtime: { access_log: { path: /nonexistent/weir/access.log } }"
+
+    @Test func `is read again with each reload, and stays where that is refused`() throws {
+        let bench = try Bench()
+        let file = bench.path + ".token"
+        defer { try? FileManager.default.removeItem(atPath: file) }
+        let admin = "admin: { address: '127.0.0.1:0', token_file: '\(file)' }\n"
+        try Data("one\n".utf8).write(to: URL(fileURLWithPath: file))
+        try bench.write(["127.0.0.1:0"], extra: admin)
+        #expect(try bench.reload().isSuccess)
+        let server = try #require(bench.server?.admin?.server)
+        #expect(server.gate.token == Array("one".utf8))
+
+        try Data("two\n".utf8).write(to: URL(fileURLWithPath: file))
+        #expect(try bench.reload().isSuccess, "of the same configuration")
+        #expect(server.gate.token == Array("two".utf8))
+
+        try Data("three\n".utf8).write(to: URL(fileURLWithPath: file))
+        try bench.write(["127.0.0.1:0"], extra: admin + Self.log)
+        #expect(try !bench.reload().isSuccess)
+        #expect(server.gate.token == Array("two".utf8))
+        #expect(bench.server?.admin?.server === server)
+        server.stop()
     }
 }
 
