@@ -6,9 +6,23 @@
 #include <pthread.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 int cweir_accept(int listener, void *address, uint32_t *length) {
     return accept4(listener, address, length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+long cweir_receive(int socket, void *buffer, size_t count) {
+    return syscall(SYS_recvfrom, socket, buffer, count, 0, NULL, NULL);
+}
+
+long cweir_send(int socket, const void *buffer, size_t count) {
+    return syscall(SYS_sendto, socket, buffer, count, MSG_NOSIGNAL, NULL, 0);
+}
+
+long cweir_writev(int socket, const struct iovec *pieces, int count) {
+    return syscall(SYS_writev, socket, pieces, count);
 }
 
 long cweir_random(void *buffer, size_t length) { return getrandom(buffer, length, 0); }

@@ -17,7 +17,11 @@ package enum ConfigurationDiff {
     }
 
     private static func admin(_ old: Admin?, _ new: Admin?) -> [String] {
-        old == new ? [] : ["admin takes effect at restart"]
+        guard old != new else { return [] }
+        guard let new else { return ["admin removed"] }
+        guard let old else { return ["admin added on \(new.address.text)"] }
+        return old.address == new.address
+            ? ["admin: token_file changed"] : ["admin: now on \(new.address.text)"]
     }
 
     private static func runtime(_ old: Runtime, _ new: Runtime) -> [String] {

@@ -2,93 +2,111 @@
 
 /// Appends to a fixed stretch of memory. What does not fit sets `hasOverflowed` and is dropped
 /// whole; what comes after it may still fit, so ask before the bytes are used.
-package struct ByteWriter {
+///
+/// Public, as all small types of the hot path are: the compiler inlines nothing that is `package`
+/// into another module, and here the calls cost more than the work.
+public struct ByteWriter {
     /// `nil` when there is no room at all.
-    package let base: UnsafeMutableRawPointer?
-    package let capacity: Int
-    package private(set) var count = 0
-    package private(set) var hasOverflowed = false
+    public let base: UnsafeMutableRawPointer?
+    /// Bytes that fit in all.
+    public let capacity: Int
+    @usableFromInline var used = 0
+    @usableFromInline var isCut = false
 
-    package init(_ memory: UnsafeMutableRawBufferPointer) {
+    /// Bytes written so far.
+    @inlinable public var count: Int { used }
+    /// Something did not fit.
+    @inlinable public var hasOverflowed: Bool { isCut }
+
+    /// Writes from the start of `memory`.
+    @inlinable
+    public init(_ memory: UnsafeMutableRawBufferPointer) {
         base = memory.baseAddress
         capacity = memory.count
     }
 
     /// What has been written so far.
-    package var written: UnsafeRawBufferPointer {
+    public var written: UnsafeRawBufferPointer {
         UnsafeRawBufferPointer(start: base, count: count)
     }
 
     /// Takes back what was written after the first `length` bytes; an overflow stays.
-    package mutating func truncate(to length: Int) {
-        precondition(length >= 0 && length <= count)
-        count = length
+    public mutating func truncate(to length: Int) {
+        precondition(length >= 0 && length <= used)
+        used = length
     }
 
-    @inline(__always)
-    package mutating func append(_ bytes: UnsafeRawPointer, count length: Int) {
-        guard let base, length >= 0, length <= capacity &- count else {
-            hasOverflowed = hasOverflowed || length != 0
+    /// Appends `length` bytes.
+    @inlinable @inline(__always)
+    public mutating func append(_ bytes: UnsafeRawPointer, count length: Int) {
+        guard let base, length >= 0, length <= capacity &- used else {
+            isCut = isCut || length != 0
             return
         }
-        (base + count).copyMemory(from: bytes, byteCount: length)
-        count &+= length
+        (base + used).copyMemory(from: bytes, byteCount: length)
+        used &+= length
     }
 
-    @inline(__always)
-    package mutating func append(_ bytes: UnsafeRawBufferPointer) {
+    /// Appends bytes.
+    @inlinable @inline(__always)
+    public mutating func append(_ bytes: UnsafeRawBufferPointer) {
         guard let start = bytes.baseAddress else { return }
         append(start, count: bytes.count)
     }
 
-    @inline(__always)
-    package mutating func append(_ literal: StaticString) {
+    /// Appends a literal; where it is inlined that comes down to a few stores.
+    @inlinable @inline(__always)
+    public mutating func append(_ literal: StaticString) {
         append(UnsafeRawPointer(literal.utf8Start), count: literal.utf8CodeUnitCount)
     }
 
-    @inline(__always)
-    package mutating func append(byte: UInt8) {
-        guard let base, count < capacity else {
-            hasOverflowed = true
+    /// Appends one byte.
+    @inlinable @inline(__always)
+    public mutating func append(byte: UInt8) {
+        guard let base, used < capacity else {
+            isCut = true
             return
         }
-        base.storeBytes(of: byte, toByteOffset: count, as: UInt8.self)
-        count &+= 1
+        base.storeBytes(of: byte, toByteOffset: used, as: UInt8.self)
+        used &+= 1
     }
 
-    package mutating func append(string: String) {
+    /// Appends a string's UTF-8.
+    public mutating func append(string: String) {
         for byte in string.utf8 { append(byte: byte) }
     }
 
-    package mutating func append(decimal number: Int) {
+    /// Appends a number's decimal digits.
+    public mutating func append(decimal number: Int) {
         if number < 0 { append(byte: UInt8(ascii: "-")) }
         append(decimal: UInt64(number.magnitude))
     }
 
-    package mutating func append(decimal number: UInt64) {
+    /// Appends a number's decimal digits.
+    public mutating func append(decimal number: UInt64) {
         appendDigits(of: number, radix: 10)
     }
 
     /// Without leading zeros, in lower case: the size of a chunk.
-    package mutating func append(hex number: UInt64) {
+    public mutating func append(hex number: UInt64) {
         appendDigits(of: number, radix: 16)
     }
 
     @inline(__always)
     private mutating func appendDigits(of number: UInt64, radix: UInt64) {
         let length = Self.digitCount(of: number, radix: radix)
-        guard let base, length <= capacity &- count else {
-            hasOverflowed = true
+        guard let base, length <= capacity &- used else {
+            isCut = true
             return
         }
         var rest = number
-        for place in stride(from: count &+ length &- 1, through: count, by: -1) {
+        for place in stride(from: used &+ length &- 1, through: used, by: -1) {
             let digit = UInt8(truncatingIfNeeded: rest % radix)
             let first = digit < 10 ? UInt8(ascii: "0") : UInt8(ascii: "a") &- 10
             base.storeBytes(of: first &+ digit, toByteOffset: place, as: UInt8.self)
             rest /= radix
         }
-        count &+= length
+        used &+= length
     }
 
     @inline(__always)

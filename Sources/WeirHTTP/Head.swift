@@ -1,22 +1,28 @@
 // A head is its bytes and an index into them: no strings, no dictionaries.
 
 /// Where a stretch of bytes lies, counted from the start of the head.
-package struct Stretch: Equatable, Sendable {
-    package var start: UInt32
-    package var length: UInt32
+public struct Stretch: Equatable, Sendable {
+    /// The first byte's offset.
+    public var start: UInt32
+    /// How many bytes.
+    public var length: UInt32
 
-    package init(start: UInt32, length: UInt32) {
+    /// Names `length` bytes from `start` on.
+    public init(start: UInt32, length: UInt32) {
         self.start = start
         self.length = length
     }
 
-    package static let empty = Stretch(start: 0, length: 0)
-    package var isEmpty: Bool { length == 0 }
-    package var end: UInt32 { start &+ length }
+    /// No bytes.
+    public static var empty: Stretch { Stretch(start: 0, length: 0) }
+    /// There are no bytes.
+    public var isEmpty: Bool { length == 0 }
+    /// The offset behind the last byte.
+    public var end: UInt32 { start &+ length }
 }
 
 /// Field names that weir itself has to know.
-package enum KnownField: UInt8, Sendable {
+public enum KnownField: UInt8, Sendable {
     case other
     case host, connection, keepAlive, proxyConnection, te, trailer, transferEncoding, upgrade
     case contentLength, contentType, expect, date, server, via
@@ -26,17 +32,22 @@ package enum KnownField: UInt8, Sendable {
 }
 
 /// One field of a head.
-package struct Field: Sendable {
-    package var nameStart: UInt32
-    package var nameLength: UInt16
-    package var known: KnownField
+public struct Field: Sendable {
+    /// Where the name begins, and with it the line.
+    public var nameStart: UInt32
+    /// Bytes of the name.
+    public var nameLength: UInt16
+    /// Which name it is, if weir has to know it.
+    public var known: KnownField
     /// Must not be forwarded: hop-by-hop by RFC 9110 section 7.6.1 (`Transfer-Encoding` and
     /// `Upgrade` among them), named by `Connection`, or an underscore alias of a known name.
     /// `Content-Length`, `Host`, `Expect` and `Trailer` are NOT marked: who writes the head
     /// decides about them.
-    package var isHopByHop: Bool
-    package var valueStart: UInt32
-    package var valueLength: UInt32
+    public var isHopByHop: Bool
+    /// Where the value begins, without blanks around it.
+    public var valueStart: UInt32
+    /// Bytes of the value.
+    public var valueLength: UInt32
 }
 
 /// Bounds on a head; one that exceeds them is refused, never cut.
@@ -56,20 +67,23 @@ package struct HeadLimits: Equatable, Sendable {
 }
 
 /// The index of a head's fields; reused from head to head.
-package struct FieldIndex: ~Copyable {
-    package private(set) var count = 0
-    package let capacity: Int
+public struct FieldIndex: ~Copyable {
+    /// How many fields there are.
+    public private(set) var count = 0
+    /// How many there is room for.
+    public let capacity: Int
     private let fields: UnsafeMutablePointer<Field>
 
     /// Room for `capacity` fields; there is no growth.
-    package init(capacity: Int) {
+    public init(capacity: Int) {
         self.capacity = capacity
         fields = .allocate(capacity: capacity)
     }
 
     deinit { fields.deallocate() }
 
-    package subscript(_ index: Int) -> Field {
+    /// One field; the index must be below `count`.
+    public subscript(_ index: Int) -> Field {
         @inline(__always) get {
             precondition(index >= 0 && index < count)
             return fields[index]
@@ -82,14 +96,15 @@ package struct FieldIndex: ~Copyable {
 
     /// Adds a field; `false` when the index is full.
     @inline(__always)
-    package mutating func append(_ field: Field) -> Bool {
+    public mutating func append(_ field: Field) -> Bool {
         guard count < capacity else { return false }
         (fields + count).initialize(to: field)
         count += 1
         return true
     }
 
-    package mutating func removeAll() { count = 0 }
+    /// Forgets all fields.
+    public mutating func removeAll() { count = 0 }
 }
 
 /// How a body's end is found.
@@ -103,11 +118,11 @@ package enum BodyFraming: Equatable, Sendable {
 }
 
 /// Request methods that weir itself tells apart.
-package enum Method: UInt8, Sendable {
+public enum Method: UInt8, Sendable {
     case get, head, post, put, delete, connect, options, trace, patch, other
 
     /// A repeated request has no effect beyond the first's (RFC 9110 section 9.2.1).
-    package var isSafe: Bool {
+    public var isSafe: Bool {
         switch self {
         case .get, .head, .options, .trace: true
         default: false

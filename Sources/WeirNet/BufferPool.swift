@@ -63,7 +63,7 @@ package final class BufferPool {
 }
 
 /// Bytes in order, in one contiguous pooled buffer, which is held only while there are any.
-package struct ByteQueue: ~Copyable {
+public struct ByteQueue: ~Copyable {
     private var base: UnsafeMutableRawPointer?
     private var capacity: Int32 = 0
     private var start: Int32 = 0
@@ -71,8 +71,10 @@ package struct ByteQueue: ~Copyable {
 
     package init() {}
 
-    package var count: Int { Int(end &- start) }
-    package var isEmpty: Bool { end == start }
+    /// How many bytes wait.
+    public var count: Int { Int(end &- start) }
+    /// No bytes wait, and no buffer is held.
+    public var isEmpty: Bool { end == start }
 
     /// The bytes; valid until the queue is changed.
     package var bytes: UnsafeMutableRawBufferPointer {
@@ -120,8 +122,9 @@ package struct ByteQueue: ~Copyable {
 
     /// Drops everything and gives the buffer back. Must be called before the queue dies.
     package mutating func clear(pool: BufferPool) {
-        if let base { pool.give(base, size: Int(capacity)) }
-        base = nil
+        guard let base else { return }
+        pool.give(base, size: Int(capacity))
+        self.base = nil
         capacity = 0
         start = 0
         end = 0

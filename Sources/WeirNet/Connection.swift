@@ -16,7 +16,7 @@ package final class StreamContext {
 
     // What the connection `gathering` will send with its next flush: borrowed pieces, and
     // scratch memory for heads and chunk headers.
-    fileprivate unowned(unsafe) var gathering: Connection?
+    private var gathering: Unmanaged<Connection>?
     fileprivate let pieces: UnsafeMutablePointer<iovec>
     fileprivate var pieceCount = 0
     fileprivate var pieceBytes = 0
@@ -39,7 +39,23 @@ package final class StreamContext {
 
     /// Sends what is gathered. Must be called before borrowed bytes become invalid, so at the
     /// end of each handler that gathered any.
-    package func flush() { gathering?.flush() }
+    package func flush() { gathering?._withUnsafeGuaranteedRef { _ = $0.flush() } }
+
+    // Compared as pointers, without a count: this is asked for each piece that is gathered.
+    fileprivate func isGathering(_ connection: Connection) -> Bool {
+        gathering?.toOpaque() == Unmanaged.passUnretained(connection).toOpaque()
+    }
+
+    fileprivate func beginGathering(_ connection: Connection) {
+        gathering = .passUnretained(connection)
+    }
+
+    fileprivate func endGathering() {
+        gathering = nil
+        pieceCount = 0
+        pieceBytes = 0
+        scratchUsed = 0
+    }
 
     fileprivate var scratchLeft: Int { Self.scratchSize - scratchUsed }
     fileprivate var hasRoom: Bool { pieceCount < Self.maxPieces }
@@ -126,9 +142,11 @@ open class Connection: EventSource {
     /// Memory to write a head or a chunk header into; follow with `commit`.
     package final func reserve(_ count: Int) -> UnsafeMutableRawBufferPointer {
         startGathering()
-        if context.scratchLeft < count || !context.hasRoom { _ = flush() }
+        if context.scratchLeft < count || !context.hasRoom {
+            _ = flush()
+            startGathering()
+        }
         let size = max(0, min(count, context.scratchLeft))
-        startGathering()
         return UnsafeMutableRawBufferPointer(
             start: context.scratch + context.scratchUsed, count: size)
     }
@@ -152,9 +170,9 @@ open class Connection: EventSource {
     }
 
     private final func startGathering() {
-        if context.gathering === self { return }
+        if context.isGathering(self) { return }
         context.flush()
-        context.gathering = self
+        context.beginGathering(self)
     }
 
     private final func addPiece(_ start: UnsafeMutableRawPointer, _ count: Int) {
@@ -174,13 +192,10 @@ open class Connection: EventSource {
     /// Sends what is gathered, and queues what the socket does not take.
     @discardableResult
     package final func flush() -> SendState {
-        guard context.gathering === self else { return sendState }
-        context.gathering = nil
+        guard context.isGathering(self) else { return sendState }
         let count = context.pieceCount
         let total = context.pieceBytes
-        context.pieceCount = 0
-        context.pieceBytes = 0
-        context.scratchUsed = 0
+        context.endGathering()
         guard total > 0, !isBroken, fd >= 0 else { return sendState }
         var sent = 0
         if outgoing.isEmpty {
@@ -265,12 +280,7 @@ open class Connection: EventSource {
 
     /// Drops what is gathered and queued and closes the socket.
     package final func closeNow() {
-        if context.gathering === self {
-            context.gathering = nil
-            context.pieceCount = 0
-            context.pieceBytes = 0
-            context.scratchUsed = 0
-        }
+        if context.isGathering(self) { context.endGathering() }
         outgoing.clear(pool: context.pool)
         context.loop.remove(self)
     }

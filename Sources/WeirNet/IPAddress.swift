@@ -64,20 +64,22 @@ package struct IPAddress: Hashable, Sendable {
         if isV4 {
             var count = 0
             for position in 0..<4 {
-                let octet = UInt8(truncatingIfNeeded: low >> UInt64(24 - 8 * position))
-                if octet >= 100 {
-                    out[count] = 48 + octet / 100
-                    count += 1
-                }
+                let octet = UInt32(truncatingIfNeeded: low >> UInt64(24 &- 8 &* position)) & 0xFF
+                let tens = octet &* 205 >> 11
                 if octet >= 10 {
-                    out[count] = 48 + octet / 10 % 10
-                    count += 1
+                    let hundreds = tens &* 205 >> 11
+                    if octet >= 100 {
+                        out[count] = UInt8(truncatingIfNeeded: 48 &+ hundreds)
+                        count &+= 1
+                    }
+                    out[count] = UInt8(truncatingIfNeeded: 48 &+ tens &- hundreds &* 10)
+                    count &+= 1
                 }
-                out[count] = 48 + octet % 10
-                out[count + 1] = UInt8(ascii: ".")
-                count += 2
+                out[count] = UInt8(truncatingIfNeeded: 48 &+ octet &- tens &* 10)
+                out[count &+ 1] = UInt8(ascii: ".")
+                count &+= 2
             }
-            return count - 1
+            return count &- 1
         }
         var raw = (high.bigEndian, low.bigEndian)
         var text: InlineArray<46, CChar> = .init(repeating: 0)

@@ -144,7 +144,7 @@ package enum Socket {
         _ fd: Int32, into buffer: UnsafeMutableRawPointer, count: Int
     ) -> Transfer {
         while true {
-            let n = recv(fd, buffer, count, 0)
+            let n = cweir_receive(fd, buffer, count)
             if n > 0 { return .bytes(n) }
             if n == 0 { return .endOfStream }
             let error = SystemError.last("recv")
@@ -156,7 +156,7 @@ package enum Socket {
     /// Sends as much as the socket takes.
     package static func send(_ fd: Int32, _ buffer: UnsafeRawPointer, count: Int) -> Transfer {
         while true {
-            let n = Glibc.send(fd, buffer, count, Int32(MSG_NOSIGNAL))
+            let n = cweir_send(fd, buffer, count)
             if n >= 0 { return .bytes(n) }
             let error = SystemError.last("send")
             if error.code == EAGAIN { return .wouldBlock }
@@ -169,7 +169,7 @@ package enum Socket {
         _ fd: Int32, pieces: UnsafePointer<iovec>, count: Int
     ) -> Transfer {
         while true {
-            let n = writev(fd, pieces, Int32(count))
+            let n = cweir_writev(fd, pieces, Int32(count))
             if n >= 0 { return .bytes(n) }
             let error = SystemError.last("writev")
             if error.code == EAGAIN { return .wouldBlock }

@@ -16,15 +16,20 @@ final class Exchange: TimerTarget {
         case accept, decode, findRoute, govern, pickEndpoint, pool, relay, report
     }
 
-    unowned(unsafe) let proxy: Proxy
+    let proxy: Proxy
     private(set) var phase = Phase.accept
     /// What the exchange began under; a reload does not change it.
     private(set) var snapshot: Snapshot?
-    private(set) var downstream: H1Downstream?
-    private(set) var upstream: H1Upstream?
-    private(set) var route: RoutePlan?
-    private(set) var cluster: Cluster?
-    private(set) var pool: Pool?
+
+    // Not counted, since a count costs more than the use: the snapshot keeps the plan's parts, and
+    // the loop keeps a connection until the end of the turn in which it closes and says so here.
+    private(set) var client: Borrowed<H1Downstream>?
+    private(set) var matched: Borrowed<RoutePlan>?
+    private(set) unowned(unsafe) var upstream: H1Upstream?
+    private(set) unowned(unsafe) var cluster: Cluster?
+    private(set) unowned(unsafe) var pool: Pool?
+    var downstream: H1Downstream? { client?.object }
+    var route: RoutePlan? { matched?.object }
 
     /// The request's head, and the index into it.
     var message = HeadStore()
@@ -40,6 +45,7 @@ final class Exchange: TimerTarget {
     private var hasResponseBegun = false
     private var isDiscarding = false
     private var isReplay = false
+    private var touchedAt = Instant.distantPast
 
     init(proxy: Proxy, fields: Int) {
         self.proxy = proxy
@@ -69,7 +75,7 @@ final class Exchange: TimerTarget {
 
     /// Begins the exchange on a connection whose head is complete, or was refused.
     func begin(_ downstream: H1Downstream, startedAt: Instant) {
-        self.downstream = downstream
+        client = Borrowed(downstream)
         snapshot = proxy.snapshot
         phase = .decode
         proxy.counters.add(.requestsActive)
@@ -103,10 +109,11 @@ final class Exchange: TimerTarget {
             head.isPersistent = false
             return refuse(.notImplemented)
         }
-        route = snapshot.plan.table.find(
+        let found = snapshot.plan.table.find(
             host: message.host(head), path: message.path(head), head: head, message: message.bytes)
-        guard let route else { return refuse(.routeMissing) }
-        govern(route, snapshot)
+        guard let found else { return refuse(.routeMissing) }
+        matched = Borrowed(found)
+        govern(found, snapshot)
     }
 
     // MARK: Govern
@@ -124,11 +131,13 @@ final class Exchange: TimerTarget {
             respond(LocalReply(status: status, contentType: contentType, body: body))
         case .forward(let index):
             guard !proxy.context.pool.isNearlyExhausted else { return refuse(.resourceExhausted) }
-            cluster = snapshot.clusters[index]
-            // A body is gathered first, so that a slow client costs the endpoint nothing; one that
-            // waits for `100 Continue` will not send it before it is asked.
-            if isRequestComplete || head.expectsContinue || route.requestBuffer == 0 {
-                pickEndpoint()
+            snapshot.clusters[index].use { cluster in
+                self.cluster = cluster
+                // A body is gathered first, so that a slow client costs the endpoint nothing; one
+                // that waits for `100 Continue` will not send it before it is asked.
+                if isRequestComplete || head.expectsContinue || route.requestBuffer == 0 {
+                    pickEndpoint(of: cluster, for: route)
+                }
             }
         }
     }
@@ -158,7 +167,7 @@ final class Exchange: TimerTarget {
         if isDiscarding { return finishIfAnswered() }
         if isUpstreamReady, let upstream {
             upstream.writer.end(trailers: trailers, to: upstream)
-            if !hasResponseBegun { armResponseTimer() }
+            if !hasResponseBegun, let route { armResponseTimer(route) }
             finishIfAnswered()
         } else {
             heldTrailers = trailers
@@ -176,9 +185,14 @@ final class Exchange: TimerTarget {
     // MARK: PickEndpoint and Pool
 
     private func pickEndpoint() {
+        guard let cluster, let route else { return }
+        pickEndpoint(of: cluster, for: route)
+    }
+
+    private func pickEndpoint(of cluster: Cluster, for route: RoutePlan) {
         phase = .pickEndpoint
-        guard let cluster, let pool = cluster.pick(&proxy.chance) else {
-            cluster?.plan.counters.add(.failedNoEndpoint)
+        guard let pool = cluster.pick(&proxy.chance) else {
+            cluster.plan.counters.add(.failedNoEndpoint)
             return refuse(.noEndpoint)
         }
         self.pool = pool
@@ -190,7 +204,7 @@ final class Exchange: TimerTarget {
         if !isReplay, let kept = pool.takeIdle() {
             upstream = kept
             kept.assign(self)
-            return upstreamConnected()
+            return sendRequest(over: kept, route, cluster)
         }
         do {
             let fresh = try pool.connect(proxy)
@@ -205,16 +219,22 @@ final class Exchange: TimerTarget {
     /// The upstream connection is ready for the request.
     func upstreamConnected() {
         guard let upstream, let route, let cluster else { return }
+        sendRequest(over: upstream, route, cluster)
+    }
+
+    private func sendRequest(
+        over upstream: H1Upstream, _ route: RoutePlan, _ cluster: Cluster
+    ) {
         phase = .relay
         isUpstreamReady = true
         record.connected(now)
-        H1RequestHead.write(self, route: route, cluster: cluster.plan, to: upstream)
+        H1RequestHead.write(self, route: route, cluster: cluster, to: upstream)
         if !held.isEmpty {
             upstream.writer.write(UnsafeRawBufferPointer(held.bytes), to: upstream)
         }
         if isRequestComplete {
             upstream.writer.end(trailers: heldTrailers, to: upstream)
-            armResponseTimer()
+            armResponseTimer(route)
         }
         if !held.isEmpty {
             upstream.flush()
@@ -223,31 +243,36 @@ final class Exchange: TimerTarget {
         if !isRequestComplete { downstream?.resumeReading() }
     }
 
-    private func armResponseTimer() {
-        guard let route, route.timeout < .max else { return }
+    private func armResponseTimer(_ route: RoutePlan) {
+        guard route.timeout < .max else { return }
         proxy.loop.timers.arm(timer, at: now + route.timeout)
     }
 
     /// A byte moved: the stream is not idle.
     private func touch() {
-        guard hasResponseBegun, let route else { return }
-        proxy.loop.timers.arm(timer, at: now + route.idleTimeout)
+        // Once a turn is enough, however many parts of the message came in it.
+        guard hasResponseBegun, touchedAt != now, let matched else { return }
+        touchedAt = now
+        proxy.loop.timers.arm(timer, at: now + matched.use { $0.idleTimeout })
     }
 
     // MARK: Relay
 
     /// More of the response may be read from the endpoint.
-    var acceptsResponseBody: Bool { downstream?.queuedBytes == 0 }
+    var acceptsResponseBody: Bool {
+        guard let client else { return false }
+        return client.use { $0.queuedBytes == 0 }
+    }
 
     /// An interim response, such as 100 or 103.
     func upstreamInterim(_ bytes: UnsafeRawBufferPointer) {
         guard let downstream, !hasResponseBegun, head.minorVersion > 0 else { return }
-        H1ResponseHead.writeInterim(self, bytes, to: downstream)
+        H1ResponseHead.writeInterim(proxy.responseHead, bytes, to: downstream)
     }
 
     /// The head of the final response; it is indexed by the proxy's `responseHead`.
-    func upstreamHead(_ bytes: UnsafeRawBufferPointer) {
-        guard let downstream, let route, let pool else { return }
+    func upstreamHead(_ bytes: UnsafeRawBufferPointer, pool: Pool) {
+        guard let client, let matched else { return }
         let status = proxy.responseHead.status
         if status == 101, !head.wantsUpgrade {
             return upstreamMalformed()
@@ -256,27 +281,36 @@ final class Exchange: TimerTarget {
         record.status = status
         pool.counters.count(status: status)
         hasResponseBegun = true
-        H1ResponseHead.write(
-            self, bytes, route: route, mayPersist: mayPersist, to: downstream)
+        client.use { downstream in
+            matched.use { route in
+                H1ResponseHead.write(
+                    self, proxy.responseHead, bytes, route: route, mayPersist: mayPersist,
+                    to: downstream)
+            }
+        }
         touch()
         if status == 101 { beginTunnel() }
     }
 
     /// A part of the response's body, valid until the handler returns.
     func upstreamBody(_ bytes: UnsafeRawBufferPointer) {
-        guard let downstream, head.method != .head else { return }
-        downstream.writer.write(bytes, to: downstream)
+        guard let client, head.method != .head else { return }
         record.responseBodyBytes &+= Int64(bytes.count)
-        if downstream.flush() == .queued { downstream.watchSending() }
+        client.use { downstream in
+            downstream.writer.write(bytes, to: downstream)
+            if downstream.flush() == .queued { downstream.watchSending() }
+        }
         touch()
     }
 
     /// The response is complete.
-    func upstreamEnd(trailers: [UInt8]) {
-        guard let downstream else { return }
-        downstream.writer.end(trailers: trailers, to: downstream)
-        releaseUpstream(isFailure: false)
-        finish()
+    func upstreamEnd(trailers: [UInt8], from upstream: H1Upstream) {
+        guard let client else { return }
+        client.use { downstream in
+            downstream.writer.end(trailers: trailers, to: downstream)
+            release(upstream)
+            finish(downstream)
+        }
     }
 
     /// The client has taken all that was queued for it.
@@ -320,7 +354,7 @@ final class Exchange: TimerTarget {
     func tunnelEndFromUpstream() {
         guard let downstream else { return }
         downstream.flush()
-        releaseUpstream(isFailure: false)
+        if let upstream { release(upstream) }
         finish()
     }
 
@@ -450,15 +484,17 @@ final class Exchange: TimerTarget {
     }
 
     private func attemptEnded(isFailure: Bool) {
-        guard let pool else { return }
+        if let pool { attemptEnded(at: pool, isFailure: isFailure) }
+    }
+
+    private func attemptEnded(at pool: Pool, isFailure: Bool) {
         pool.counters.subtract(.requestsActive)
         pool.state.end(isFailure: isFailure)
     }
 
-    private func releaseUpstream(isFailure: Bool) {
-        guard let upstream else { return }
+    private func release(_ upstream: H1Upstream) {
         self.upstream = nil
-        attemptEnded(isFailure: isFailure)
+        attemptEnded(at: upstream.pool, isFailure: false)
         upstream.release(isRequestComplete: isRequestComplete)
     }
 
@@ -470,13 +506,17 @@ final class Exchange: TimerTarget {
     }
 
     private func finish() {
+        guard let downstream else { return }
+        finish(downstream)
+    }
+
+    private func finish(_ downstream: H1Downstream) {
         guard phase != .report else { return }
         dropUpstream()
-        let downstream = self.downstream
-        let persists = head.isPersistent && downstream?.writer.mode != .untilClose
-        downstream?.flush()
+        let persists = head.isPersistent && downstream.writer.mode != .untilClose
+        downstream.flush()
         report()
-        downstream?.exchangeEnded(mayPersist: persists && !record.isTunnel)
+        downstream.exchangeEnded(mayPersist: persists && !record.isTunnel)
     }
 
     // MARK: Report
@@ -487,7 +527,7 @@ final class Exchange: TimerTarget {
         proxy.loop.timers.disarm(timer)
         proxy.counters.subtract(.requestsActive)
         ExchangeReport.write(self, phase: phaseAtEnd)
-        held.clear(pool: proxy.context.pool)
+        if !held.isEmpty { held.clear(pool: proxy.context.pool) }
         proxy.retire(self)
     }
 
@@ -495,8 +535,8 @@ final class Exchange: TimerTarget {
     func reset() {
         phase = .accept
         snapshot = nil
-        downstream = nil
-        route = nil
+        client = nil
+        matched = nil
         cluster = nil
         pool = nil
         message.clear()
@@ -507,5 +547,6 @@ final class Exchange: TimerTarget {
         hasResponseBegun = false
         isDiscarding = false
         isReplay = false
+        touchedAt = .distantPast
     }
 }

@@ -89,6 +89,8 @@ package final class Proxy {
     package func closeAll() {
         downstreams.forEach { $0.abort() }
         pools.closeAll()
+        // They refer to the proxy, which otherwise would keep itself alive.
+        freeExchanges.removeAll()
     }
 
     /// Downstream connections that are open.
@@ -121,7 +123,8 @@ package final class Proxy {
     /// Ends a turn of the loop.
     package func endTurn() {
         guard !endedExchanges.isEmpty else { return }
-        for exchange in endedExchanges {
+        for index in 0..<endedExchanges.count {
+            let exchange = endedExchanges[index]
             exchange.reset()
             recycle(exchange)
         }
@@ -132,10 +135,13 @@ package final class Proxy {
 /// A plan in use: its clusters with this worker's pools and balancers.
 final class Snapshot {
     let plan: Plan
-    let clusters: [Cluster]
+    private let owned: [Cluster]
+    /// In the order of the plan.
+    let clusters: [Borrowed<Cluster>]
 
     init(plan: Plan, pools: PoolTable, chance: inout Chance) {
         self.plan = plan
-        clusters = plan.clusters.map { Cluster(plan: $0, pools: pools, chance: &chance) }
+        owned = plan.clusters.map { Cluster(plan: $0, pools: pools, chance: &chance) }
+        clusters = owned.map(Borrowed.init)
     }
 }

@@ -40,8 +40,8 @@ package final class RouteCounters: Sendable {
 }
 
 /// One cluster's counters on one worker.
-package final class ClusterCounters: Sendable {
-    private let block = CounterBlock(count: ClusterCounter.allCases.count)
+public final class ClusterCounters: Sendable {
+    @usableFromInline let block = CounterBlock(count: ClusterCounter.allCases.count)
 
     init() {}
 
@@ -53,12 +53,12 @@ package final class ClusterCounters: Sendable {
     }
 
     /// Adds to a counter or a gauge. Owner thread only.
-    package func add(_ counter: ClusterCounter, _ amount: UInt64 = 1) {
+    @inlinable public func add(_ counter: ClusterCounter, _ amount: UInt64 = 1) {
         block.add(counter.rawValue, amount)
     }
 
     /// Takes away from a gauge. Owner thread only.
-    package func subtract(_ counter: ClusterCounter, _ amount: UInt64 = 1) {
+    @inlinable public func subtract(_ counter: ClusterCounter, _ amount: UInt64 = 1) {
         block.subtract(counter.rawValue, amount)
     }
 
@@ -67,18 +67,18 @@ package final class ClusterCounters: Sendable {
 }
 
 /// What one worker counts about itself.
-package final class WorkerCounters: Sendable {
-    private let block = CounterBlock(count: WorkerCounter.allCases.count)
+public final class WorkerCounters: Sendable {
+    @usableFromInline let block = CounterBlock(count: WorkerCounter.allCases.count)
 
     init() {}
 
     /// Adds to a counter or a gauge. Owner thread only.
-    package func add(_ counter: WorkerCounter, _ amount: UInt64 = 1) {
+    @inlinable public func add(_ counter: WorkerCounter, _ amount: UInt64 = 1) {
         block.add(counter.rawValue, amount)
     }
 
     /// Takes away from a gauge. Owner thread only.
-    package func subtract(_ counter: WorkerCounter, _ amount: UInt64 = 1) {
+    @inlinable public func subtract(_ counter: WorkerCounter, _ amount: UInt64 = 1) {
         block.subtract(counter.rawValue, amount)
     }
 

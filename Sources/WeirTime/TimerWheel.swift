@@ -79,9 +79,9 @@ public final class TimerWheel {
     public func arm(_ id: TimerID, at deadline: Instant) {
         guard id != .none else { return }
         let entry = entries + Int(id.index)
-        let previous = entry.pointee.deadline
         entry.pointee.deadline = deadline.nanoseconds
-        if entry.pointee.slot != Self.unlinked, deadline.nanoseconds >= previous { return }
+        let slot = Int64(entry.pointee.slot)
+        if slot >= 0, Self.tick(of: deadline.nanoseconds) >= tickWhenServed(slot) { return }
         unlink(id.index)
         link(id.index)
     }
@@ -185,13 +185,24 @@ public final class TimerWheel {
         }
     }
 
+    /// Rounded up, so that a slot's tick has passed only when its timers have expired.
+    private static func tick(of deadline: Int64) -> Int64 {
+        (deadline >> tickShift) + (deadline & ((1 << tickShift) - 1) == 0 ? 0 : 1)
+    }
+
+    /// When a slot is next looked at: to fire its timers, or to link them anew further down.
+    private func tickWhenServed(_ slot: Int64) -> Int64 {
+        if slot < Self.slotsPerLevel { return cursor &+ ((slot &- cursor) & 255) }
+        let shift: Int64 = slot < 2 * Self.slotsPerLevel ? 8 : 16
+        // The slot that the cursor stands in has been served: it is a whole round away.
+        let place = (cursor >> shift) &+ 1
+        return (place &+ ((slot &- place) & 255)) << shift
+    }
+
     private func link(_ index: UInt32) {
         let entry = entries + Int(index)
         let deadline = entry.pointee.deadline
-        // Rounded up, so that a slot's tick has passed only when its timers have expired.
-        let tick = max(
-            (deadline >> Self.tickShift) + (deadline & ((1 << Self.tickShift) - 1) == 0 ? 0 : 1),
-            cursor)
+        let tick = max(Self.tick(of: deadline), cursor)
         let distance = tick - cursor
         let slot: Int
         if distance < Self.slotsPerLevel {

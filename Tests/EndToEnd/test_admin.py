@@ -31,7 +31,7 @@ def test_metrics_count_every_request_once(counted):
     def requests():
         samples = running.metrics()
         return {
-            next(value for key, value in labels if key == "code"): count
+            next(value for key, value in labels if key == "code_class"): count
             for (name, labels), count in samples.items()
             if name.endswith("requests_total") and ("route", "main") in labels and count
         }
@@ -107,23 +107,21 @@ def test_in_flight_and_connections_return_to_zero(pair):
 
     running, behind = pair(answer)
 
-    def gauge(part):
-        return sum(
-            value
-            for (name, _), value in running.metrics().items()
-            if part in name and not name.endswith("_total")
-        )
+    def gauge(name):
+        return sum(value for (found, _), value in running.metrics().items() if found == name)
 
     clients = [Client(running.edge) for _ in range(7)]
     for client in clients:
         client.request()
     behind.wait_requests(7)
-    until(lambda: gauge("in_flight") == 7, "seven are in flight")
+    for name in ("http_requests_in_flight", "upstream_requests_in_flight", "downstream_connections"):
+        until(lambda: gauge(name) == 7, f"{name} is seven")
     go.set()
     for client in clients:
         assert client.read().status == 200
         client.close()
-    until(lambda: gauge("in_flight") == 0, "none is in flight")
+    for name in ("http_requests_in_flight", "upstream_requests_in_flight", "downstream_connections"):
+        until(lambda: gauge(name) == 0, f"{name} is zero again")
 
 
 def test_refusals_are_counted_by_reason(weir):

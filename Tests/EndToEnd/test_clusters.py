@@ -59,7 +59,8 @@ def test_least_request_avoids_the_busy_endpoint(weir, upstream):
             return busy.requests
 
         until(busy_holds, "a request hangs at one endpoint")
-        assert counts(running, 50)["free"] == 50
+        until(lambda: len(busy.requests) + len(idle.requests) == len(held), "the others have arrived")
+        assert counts(running, 50)["free"] >= 49, "at most one met the end of the last that was held"
     finally:
         release.set()
         for client in held:

@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import serve
 
-from harness import Client, cluster, configuration, forward, get, listener, ok, patience, until
+from harness import Client, cluster, configuration, forward, free_address, get, listener, ok, patience, until
 
 
 def answers(text, **options):
@@ -125,23 +125,29 @@ def test_address_that_is_taken_refuses_the_whole_reload(weir, upstream):
     assert running.get().body == b"old"
 
 
-def test_listeners_come_and_go_live(weir):
+@pytest.mark.parametrize("port", ["chosen", "any"])
+def test_listeners_come_and_go_live(weir, port):
     running = weir(answers("x"))
     edge = running.edge
-    running.reload(answers("x", listeners=[listener(), listener("second")]))
-    assert running.address("edge") == edge, "an unchanged listener keeps its port"
-    second = running.address("second")
-    assert get(second).status == 200
-    running.reload(answers("x"))
+    extra = listener("second", free_address() if port == "chosen" else "127.0.0.1:0")
+    for _ in range(5):
+        running.reload(answers("x", listeners=[listener(), extra]))
+        assert running.address("edge") == edge, "an unchanged listener keeps its port"
+        second = running.address("second")
+        assert second != edge
+        assert get(second).status == 200
+        assert get(edge).status == 200
+        running.reload(answers("x"))
+        until(lambda: is_refused(second), "the removed listener refuses connections")
+        assert get(edge).status == 200
 
-    def refused():
-        try:
-            Client(second, seconds=1).close()
-        except OSError:
-            return True
 
-    until(refused, "the removed listener refuses connections")
-    assert get(edge).status == 200
+def is_refused(address):
+    try:
+        Client(address, seconds=1).close()
+    except OSError:
+        return True
+    return False
 
 
 def test_request_on_a_removed_listener_is_finished(weir, upstream):
@@ -153,7 +159,7 @@ def test_request_on_a_removed_listener_is_finished(weir, upstream):
 
     behind = upstream(answer)
     settings = configuration([cluster("main", behind)])
-    running = weir(settings | {"listeners": [listener(), listener("second")]})
+    running = weir(settings | {"listeners": [listener(), listener("second", free_address())]})
     with Client(running.address("second")) as client:
         client.request()
         behind.wait_requests(1)
@@ -210,6 +216,8 @@ def test_200_reloads_under_load_lose_nothing(weir, upstream):
         upstream(lambda request: ok(request.body or b"-")),
     )
 
+    second_address = free_address()
+
     def settings(number):
         endpoints = [first, second] if number % 2 else [second]
         return configuration(
@@ -218,7 +226,7 @@ def test_200_reloads_under_load_lose_nothing(weir, upstream):
                 forward("main", name=f"r{number}", match={"path_prefix": "/"}),
                 forward(f"extra{number}", match={"path_prefix": "/never"}),
             ],
-            listeners=[listener()] + ([listener("second")] if number % 3 == 0 else []),
+            listeners=[listener()] + ([listener("second", second_address)] if number % 3 == 0 else []),
         )
 
     running = weir(settings(0))

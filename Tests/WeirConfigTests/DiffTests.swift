@@ -85,7 +85,7 @@ import WeirConfig
     @Test func `what waits for a restart says so`() throws {
         #expect(
             try diff(("workers: 2", "workers: 3, max_connections: 10"), ("9901", "9902")) == [
-                "admin takes effect at restart", "runtime.workers takes effect at restart",
+                "admin: now on 127.0.0.1:9902", "runtime.workers takes effect at restart",
                 "runtime changed: max_connections 10",
             ])
     }

@@ -61,17 +61,20 @@ import WeirTime
         let long = configuration.canonicalYAML()
         let page = ConfigurationReference.markdown()
         var checked = 0
+        // A name that several sections use stands in both in the order of the sections.
+        var seen: [String: Int] = [:]
         for line in page.split(separator: "\n") where line.hasPrefix("| `") {
             let cells = line.components(separatedBy: " | ")
             let name = cells[0].dropFirst(2).filter { $0 != "`" }
             let value = cells[2].filter { $0 != "`" }
             // Only plain values can be looked up; the rest are descriptions such as "none".
-            guard
-                let shown = long.split(separator: "\n").first(where: {
-                    $0.trimmingCharacters(in: .whitespaces).hasPrefix(name + ": ")
-                }), !value.isEmpty, value != "required"
-            else { continue }
-            let text = shown.components(separatedBy: ": ").dropFirst().joined(separator: ": ")
+            let lines = long.split(separator: "\n").filter {
+                $0.trimmingCharacters(in: .whitespaces).hasPrefix(name + ": ")
+            }
+            let place = seen[name, default: 0]
+            seen[name] = place + 1
+            guard place < lines.count, !value.isEmpty, value != "required" else { continue }
+            let text = lines[place].components(separatedBy: ": ").dropFirst().joined(separator: ": ")
             #expect(normal(text) == normal(value), "\(name)")
             checked += 1
         }

@@ -9,10 +9,16 @@
 #include <sys/inotify.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
+#include <sys/uio.h>
 
 #include "scan.h"
 
 int cweir_accept(int listener, void *address, uint32_t *length);
+// As the functions of that name, but no cancellation points: glibc's are, and saying so to the
+// thread before and after each call takes longer than the rest of the call outside the kernel.
+long cweir_receive(int socket, void *buffer, size_t count);
+long cweir_send(int socket, const void *buffer, size_t count);
+long cweir_writev(int socket, const struct iovec *pieces, int count);
 long cweir_random(void *buffer, size_t length);
 void cweir_name_thread(const char *name);
 int cweir_errno(void);

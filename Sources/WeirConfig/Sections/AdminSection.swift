@@ -2,10 +2,10 @@
 
 enum AdminSection {
     static let address = Key(
-        "address", .adminAddress, required: true, reload: .restart,
+        "address", .adminAddress, required: true,
         "Where metrics, status and the reload call are served. A unix socket is unix:/path.")
     static let tokenFile = Key(
-        "token_file", .filePath, default: "none", reload: .restart,
+        "token_file", .filePath, default: "none",
         "A file whose first line must be sent as a bearer token with every change. Required "
             + "unless the address is a loopback address or a unix socket.")
 

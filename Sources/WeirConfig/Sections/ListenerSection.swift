@@ -63,31 +63,31 @@ enum LimitsSection {
         "request_header_bytes", .byteCount(1 << 10...64 << 10), default: "32KiB",
         reload: .newConnections, "Bytes of a request's head. Beyond it the answer is 431.")
     static let headers = Key(
-        "request_headers", .integer(1...1000), default: "100", reload: .newConnections,
+        "request_headers", .integer(1...1000), default: "100",
         "Fields in a request's head. Beyond it the answer is 431.")
     static let uriBytes = Key(
-        "request_uri_bytes", .byteCount(64...64 << 10), default: "8KiB", reload: .newConnections,
+        "request_uri_bytes", .byteCount(64...64 << 10), default: "8KiB",
         "Bytes of a request's target. Beyond it the answer is 414.")
     static let bodyBytes = Key(
-        "request_body_bytes", .orOff(.size(0...1 << 50)), default: "off", reload: .newConnections,
+        "request_body_bytes", .orOff(.size(0...1 << 50)), default: "off",
         "Bytes of a request's body. Beyond it the answer is 413.")
     static let headerTimeout = Key(
-        "header_timeout", .duration(timeouts), default: "10s", reload: .newConnections,
+        "header_timeout", .duration(timeouts), default: "10s",
         "From the first byte of a request's head to its end. Beyond it the answer is 408.")
     static let bodyTimeout = Key(
-        "body_timeout", .duration(timeouts), default: "10s", reload: .newConnections,
+        "body_timeout", .duration(timeouts), default: "10s",
         "The window over which body_min_rate is measured.")
     static let bodyMinRate = Key(
-        "body_min_rate", .byteRate(0...1 << 40), default: "1KiB/s", reload: .newConnections,
+        "body_min_rate", .byteRate(0...1 << 40), default: "1KiB/s",
         "The rate at which a request's body must arrive. 0B/s is no minimum.")
     static let sendTimeout = Key(
-        "send_timeout", .duration(timeouts), default: "10s", reload: .newConnections,
+        "send_timeout", .duration(timeouts), default: "10s",
         "The window over which send_min_rate is measured.")
     static let sendMinRate = Key(
-        "send_min_rate", .byteRate(0...1 << 40), default: "1KiB/s", reload: .newConnections,
+        "send_min_rate", .byteRate(0...1 << 40), default: "1KiB/s",
         "The rate at which the client must read an answer. 0B/s is no minimum.")
     static let idleTimeout = Key(
-        "idle_timeout", .duration(timeouts), default: "60s", reload: .newConnections,
+        "idle_timeout", .duration(timeouts), default: "60s",
         "How long a kept connection may be without a request.")
 
     static let section = Section(

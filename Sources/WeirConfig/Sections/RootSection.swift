@@ -4,7 +4,7 @@ enum RootSection {
     static let version = Key(
         "version", .integer(1...1), required: true, "The format of this file. It is 1.")
     static let admin = Key(
-        "admin", .section(AdminSection.decode), reload: .restart,
+        "admin", .section(AdminSection.decode),
         "The admin listener: metrics, status, reload. Without it there is none.")
     static let runtime = Key(
         "runtime", .section(RuntimeSection.decode),

@@ -21,7 +21,11 @@ final class H1Downstream: Connection {
 
     let listener: Listener
     let peer: SocketAddress
-    unowned(unsafe) let proxy: Proxy
+    /// The peer's address; `nil` on a unix socket.
+    var peerAddress: IPAddress? {
+        if case .ip(let address, _) = peer { address } else { nil }
+    }
+    let proxy: Proxy
     unowned(unsafe) var nextInList: H1Downstream?
     unowned(unsafe) var previousInList: H1Downstream?
 
@@ -157,19 +161,19 @@ final class H1Downstream: Connection {
 
     /// Parses a head and begins its exchange; returns the head's length, 0 when it is not complete.
     private func readHead(_ bytes: UnsafeRawBufferPointer) -> Int {
-        let settings = listener.settings
         if state == .idle {
             state = .head
             headSeen = 0
             headStarted = context.loop.now
         }
-        let exchange = proxy.takeExchange(fields: settings.headFields)
+        // Field by field: a copy of the settings would retain what they refer to.
         let limits = HeadLimits(
-            maxBytes: settings.headBytes, maxFields: settings.headFields,
-            maxTargetBytes: settings.targetBytes)
+            maxBytes: listener.settings.headBytes, maxFields: listener.settings.headFields,
+            maxTargetBytes: listener.settings.targetBytes)
+        let exchange = proxy.takeExchange(fields: limits.maxFields)
         switch exchange.parse(bytes, seen: headSeen, limits: limits) {
         case .needsMore:
-            if headSeen == 0 { arm(after: settings.headerTimeout) }
+            if headSeen == 0 { arm(after: listener.settings.headerTimeout) }
             headSeen = bytes.count
             proxy.recycle(exchange)
             return 0

@@ -122,19 +122,23 @@ struct HeadStore {
 
     /// Makes an ID of 32 hexadecimal digits.
     mutating func makeID(_ chance: inout Chance) {
-        var out = ByteWriter(
-            UnsafeMutableRawBufferPointer(start: identity, count: Self.maxIDLength))
-        Self.appendDigits(chance.next(), &out)
-        Self.appendDigits(chance.next(), &out)
-        identityLength = out.count
+        putDigits(of: chance.next(), at: 0)
+        putDigits(of: chance.next(), at: 16)
+        identityLength = 32
     }
 
-    private static func appendDigits(_ number: UInt64, _ out: inout ByteWriter) {
+    @inline(__always)
+    private func putDigits(of number: UInt64, at offset: Int) {
         // Spread the nibbles over 16 bytes, eight at a time, and turn each into its digit.
-        out.append(word: digits(UInt32(truncatingIfNeeded: number >> 32)))
-        out.append(word: digits(UInt32(truncatingIfNeeded: number)))
+        identity.storeBytes(
+            of: Self.digits(UInt32(truncatingIfNeeded: number >> 32)), toByteOffset: offset,
+            as: UInt64.self)
+        identity.storeBytes(
+            of: Self.digits(UInt32(truncatingIfNeeded: number)), toByteOffset: offset + 8,
+            as: UInt64.self)
     }
 
+    @inline(__always)
     private static func digits(_ value: UInt32) -> UInt64 {
         var x = UInt64(value)
         x = (x | x << 16) & 0x0000_FFFF_0000_FFFF
@@ -152,13 +156,6 @@ struct HeadStore {
         memcpy(identity, start, id.count)
         identityLength = id.count
         return true
-    }
-}
-
-extension ByteWriter {
-    /// Appends eight bytes.
-    fileprivate mutating func append(word: UInt64) {
-        withUnsafeBytes(of: word) { append($0) }
     }
 }
 

@@ -26,29 +26,23 @@ package struct RouteTable: Sendable {
         host: UnsafeRawBufferPointer, path: UnsafeRawBufferPointer,
         head: borrowing RequestHead, message: UnsafeRawBufferPointer
     ) -> RoutePlan? {
-        var search = RouteSearch(index: index, path: path, message: message)
-        search.visitGroups(of: host, head)
+        var search = RouteSearch(path: path, message: message, best: index.count)
+        search.visitGroups(index, of: host, head)
         return search.best < index.count ? index.plan(search.best) : nil
     }
 }
 
-/// One look-up on its way through the table.
+/// One look-up on its way through the table; the index is a parameter, so as not to be counted.
 private struct RouteSearch {
-    let index: RouteIndex
     let path: UnsafeRawBufferPointer
     let message: UnsafeRawBufferPointer
     /// The lowest number of a route that matches so far.
     var best: Int
 
-    init(index: RouteIndex, path: UnsafeRawBufferPointer, message: UnsafeRawBufferPointer) {
-        self.index = index
-        self.path = path
-        self.message = message
-        best = index.count
-    }
-
     /// Visits the routes for this host, for each of its suffixes and for any host.
-    mutating func visitGroups(of host: UnsafeRawBufferPointer, _ head: borrowing RequestHead) {
+    mutating func visitGroups(
+        _ index: RouteIndex, of host: UnsafeRawBufferPointer, _ head: borrowing RequestHead
+    ) {
         if index.hasHosts {
             var hash = RouteIndex.seed
             var position = host.count
@@ -60,44 +54,46 @@ private struct RouteSearch {
                 if byte == UInt8(ascii: "."), position > 0 {
                     let suffix = host.part(position, host.count - position)
                     if let group = index.hostGroup(hash, suffix, isSuffix: true) {
-                        visitPaths(group, head)
+                        visitPaths(index, group, head)
                     }
                 }
             }
-            if let group = index.hostGroup(hash, host, isSuffix: false) { visitPaths(group, head) }
+            if let group = index.hostGroup(hash, host, isSuffix: false) { visitPaths(index, group, head) }
         }
-        visitPaths(RouteIndex.anyHost, head)
+        visitPaths(index, RouteIndex.anyHost, head)
     }
 
-    private mutating func visitPaths(_ group: Int32, _ head: borrowing RequestHead) {
+    private mutating func visitPaths(
+        _ index: RouteIndex, _ group: Int32, _ head: borrowing RequestHead
+    ) {
         let shape = index.shape(group)
         guard shape.firstRule < best else { return }
-        visit(RouteIndex.seed, group, .prefix, 0, head)
+        visit(index, RouteIndex.seed, group, .prefix, 0, head)
         if shape.hasPaths {
             var hash = RouteIndex.seed
             for position in 0..<path.count {
                 let byte = path[position]
                 if byte == UInt8(ascii: "/") {
-                    if position > 0 { visit(hash, group, .prefix, position, head) }
+                    if position > 0 { visit(index, hash, group, .prefix, position, head) }
                     hash = RouteIndex.mix(hash, byte)
-                    visit(hash, group, .prefix, position + 1, head)
+                    visit(index, hash, group, .prefix, position + 1, head)
                 } else {
                     hash = RouteIndex.mix(hash, byte)
                 }
             }
             if path.count > 0 {
                 if path[path.count - 1] != UInt8(ascii: "/") {
-                    visit(hash, group, .prefix, path.count, head)
+                    visit(index, hash, group, .prefix, path.count, head)
                 }
-                visit(hash, group, .exact, path.count, head)
+                visit(index, hash, group, .exact, path.count, head)
             }
         }
-        if shape.hasPatterns { visitPatterns(group, head) }
+        if shape.hasPatterns { visitPatterns(index, group, head) }
     }
 
     private mutating func visit(
-        _ hash: UInt64, _ group: Int32, _ kind: RouteIndex.PathKind, _ length: Int,
-        _ head: borrowing RequestHead
+        _ index: RouteIndex, _ hash: UInt64, _ group: Int32, _ kind: RouteIndex.PathKind,
+        _ length: Int, _ head: borrowing RequestHead
     ) {
         guard let list = index.list(hash, group, kind, path.part(0, length)) else { return }
         for rule in list {
@@ -110,7 +106,9 @@ private struct RouteSearch {
         }
     }
 
-    private mutating func visitPatterns(_ group: Int32, _ head: borrowing RequestHead) {
+    private mutating func visitPatterns(
+        _ index: RouteIndex, _ group: Int32, _ head: borrowing RequestHead
+    ) {
         for (rule, pattern) in index.patterns(group) {
             if rule >= best { return }
             if pattern.matches(path), index.conditionsHold(rule, head, message) {

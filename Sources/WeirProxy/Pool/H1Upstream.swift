@@ -30,13 +30,15 @@ final class H1Upstream: Connection {
         maxBytes: 64 << 10, maxFields: maxFields, maxTargetBytes: 0)
 
     let pool: Pool
-    unowned(unsafe) let proxy: Proxy
+    let proxy: Proxy
     private(set) var state = State.connecting
     /// A response to an earlier request came over this connection.
     private(set) var isReused = false
     /// A byte of the current response has come.
     private(set) var hasAnswered = false
-    private unowned(unsafe) var exchange: Exchange?
+    /// It gives the connection back before it ends.
+    private var assigned: Borrowed<Exchange>?
+    private var exchange: Exchange? { assigned?.object }
     private var incoming = ByteQueue()
     private var headSeen = 0
     private var timer: TimerID
@@ -68,7 +70,7 @@ final class H1Upstream: Connection {
 
     /// Gives the connection to an exchange; before it is connected, `upstreamConnected` follows.
     func assign(_ exchange: Exchange) {
-        self.exchange = exchange
+        assigned = Borrowed(exchange)
         hasAnswered = false
         isHeadComplete = false
         isResponseComplete = false
@@ -112,7 +114,8 @@ final class H1Upstream: Connection {
 
     private var wantsInput: Bool {
         switch state {
-        case .busy, .tunnel: exchange?.acceptsResponseBody == true
+        case .busy, .tunnel:
+            if let assigned { assigned.use { $0.acceptsResponseBody } } else { false }
         // Anything but silence on an idle connection makes it useless.
         case .idle: true
         case .connecting, .closed: false
@@ -178,18 +181,18 @@ final class H1Upstream: Connection {
                 exchange?.tunnelToDownstream(UnsafeRawBufferPointer(rest))
                 return bytes.count
             }
-            guard state == .busy, let exchange, !isResponseComplete else {
+            guard state == .busy, let assigned, !isResponseComplete else {
                 // Bytes after a complete response answer nothing that was asked.
                 mayPersist = false
                 return bytes.count
             }
-            if isHeadComplete {
-                used += readBody(rest, exchange)
-            } else {
-                let length = readHead(UnsafeRawBufferPointer(rest), exchange)
-                if length == 0 { return used }
-                used += length
+            // An exchange that ends here is only reused after this turn.
+            let length = assigned.use { exchange in
+                isHeadComplete
+                    ? readBody(rest, exchange) : readHead(UnsafeRawBufferPointer(rest), exchange)
             }
+            if length == 0 { return used }
+            used += length
         }
         return used
     }
@@ -223,8 +226,8 @@ final class H1Upstream: Connection {
             case .chunked: chunks.reset()
             case .untilClose: break
             }
-            exchange.upstreamHead(message)
-            if isResponseComplete, state == .busy { exchange.upstreamEnd(trailers: []) }
+            exchange.upstreamHead(message, pool: pool)
+            if isResponseComplete, state == .busy { exchange.upstreamEnd(trailers: [], from: self) }
             return length
         }
     }
@@ -241,7 +244,7 @@ final class H1Upstream: Connection {
             exchange.upstreamBody(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
             if bodyRemaining == 0 {
                 isResponseComplete = true
-                exchange.upstreamEnd(trailers: [])
+                exchange.upstreamEnd(trailers: [], from: self)
             }
             return count
         case .chunked:
@@ -251,7 +254,7 @@ final class H1Upstream: Connection {
                     UnsafeRawBufferPointer(rebasing: bytes[..<progress.bodyLength]))
                 if progress.isComplete {
                     isResponseComplete = true
-                    exchange.upstreamEnd(trailers: chunks.trailers)
+                    exchange.upstreamEnd(trailers: chunks.trailers, from: self)
                 }
                 return progress.consumed
             } catch {
@@ -269,7 +272,7 @@ final class H1Upstream: Connection {
             if isHeadComplete, case .untilClose = framing {
                 isResponseComplete = true
                 mayPersist = false
-                exchange?.upstreamEnd(trailers: [])
+                exchange?.upstreamEnd(trailers: [], from: self)
                 if isReleased { settle() }
             } else {
                 fail(.reset)
@@ -303,7 +306,7 @@ final class H1Upstream: Connection {
     /// The exchange is done with the connection. What becomes of it is settled once all that was
     /// read is looked at: bytes beyond the response would make it useless.
     func release(isRequestComplete: Bool) {
-        exchange = nil
+        assigned = nil
         countSent()
         if !isRequestComplete { mayPersist = false }
         isReleased = true
@@ -326,7 +329,7 @@ final class H1Upstream: Connection {
 
     private func fail(_ failure: AttemptFailure) {
         let exchange = self.exchange
-        self.exchange = nil
+        assigned = nil
         close()
         exchange?.upstreamFailed(failure, connection: self)
     }
@@ -336,7 +339,7 @@ final class H1Upstream: Connection {
         guard state != .closed else { return }
         let wasIdle = state == .idle
         state = .closed
-        exchange = nil
+        assigned = nil
         incoming.clear(pool: context.pool)
         context.loop.timers.remove(timer)
         timer = .none

@@ -95,7 +95,7 @@ final class PoolTable {
 
     /// Retires the pools that a snapshot no longer names: what is busy ends its exchange.
     func keepOnly(_ snapshot: Snapshot, proxy: Proxy) {
-        let kept = Set(snapshot.clusters.flatMap { $0.pools.map(ObjectIdentifier.init) })
+        let kept = Set(snapshot.clusters.flatMap { $0.object.pools.map(ObjectIdentifier.init) })
         for (key, pool) in pools where !kept.contains(ObjectIdentifier(pool)) {
             pool.retire()
             pools[key] = nil

@@ -10,34 +10,43 @@ enum H1RequestHead {
 
     /// Gathers the head of an exchange's request on its upstream connection.
     static func write(
-        _ exchange: Exchange, route: RoutePlan, cluster: ClusterPlan, to upstream: H1Upstream
+        _ exchange: Exchange, route: RoutePlan, cluster: Cluster, to upstream: H1Upstream
     ) {
-        let message = exchange.message.bytes
+        write(exchange, exchange.head, exchange.message.bytes, route, cluster, to: upstream)
+    }
+
+    // The head as a parameter: read through the exchange, it is looked up again for each field.
+    private static func write(
+        _ exchange: Exchange, _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer,
+        _ route: RoutePlan, _ cluster: Cluster, to upstream: H1Upstream
+    ) {
         let edits = route.requestEdits
-        let hostLength = max(exchange.head.authority.length, 300)
+        let hostLength = max(head.authority.length, 300)
         let bound =
             2 * message.count + Int(hostLength) + edits.lines.count
             + (route.prefixRewrite?.count ?? 0) + Self.additions
         var out = ByteWriter(upstream.reserve(bound))
-        writeRequestLine(exchange, route, &out)
-        writeHost(exchange, cluster, upstream.pool, &out)
-        writeFields(exchange, message, edits, &out)
-        writeForwarding(exchange, message, edits, &out)
+        writeRequestLine(exchange, head, message, route, &out)
+        writeHost(head, message, cluster, upstream.pool, &out)
+        let isTrusted = exchange.record.isPeerTrusted
+        writeFields(head, message, edits, isTrusted, &out)
+        writeForwarding(exchange, head, message, isTrusted, &out)
         out.append(edits.lines.bytes)
-        upstream.writer.begin(writeFraming(exchange, message, &out))
+        upstream.writer.begin(writeFraming(head, message, &out))
         out.append("\r\n")
         upstream.commit(out.count)
     }
 
     private static func writeRequestLine(
-        _ exchange: Exchange, _ route: RoutePlan, _ out: inout ByteWriter
+        _ exchange: Exchange, _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer,
+        _ route: RoutePlan, _ out: inout ByteWriter
     ) {
-        out.append(exchange.message.bytes[exchange.head.methodName])
+        out.append(message[head.methodName])
         out.append(" ")
         writePath(exchange, rewrite: route.prefixRewrite, prefix: route.prefixLength, &out)
-        if exchange.head.hasQuery {
+        if head.hasQuery {
             out.append("?")
-            out.append(exchange.message.bytes[exchange.head.query])
+            out.append(message[head.query])
         }
         out.append(" HTTP/1.1\r\n")
     }
@@ -63,16 +72,17 @@ enum H1RequestHead {
     }
 
     private static func writeHost(
-        _ exchange: Exchange, _ cluster: ClusterPlan, _ pool: Pool, _ out: inout ByteWriter
+        _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer, _ cluster: Cluster,
+        _ pool: Pool, _ out: inout ByteWriter
     ) {
         out.append("host: ")
-        switch cluster.hostHeader {
+        switch cluster.plan.hostHeader {
         case .preserve:
             // An HTTP/1.0 client may have named none.
-            if exchange.head.authority.isEmpty {
+            if head.authority.isEmpty {
                 out.append(pool.name.bytes)
             } else {
-                out.append(exchange.message.bytes[exchange.head.authority])
+                out.append(message[head.authority])
             }
         case .fixed(let text): out.append(text.bytes)
         case .endpoint: out.append(pool.name.bytes)
@@ -82,23 +92,23 @@ enum H1RequestHead {
 
     /// Copies the fields that are kept, each run of neighbours with one copy.
     private static func writeFields(
-        _ exchange: Exchange, _ message: UnsafeRawBufferPointer, _ edits: FieldEdits,
-        _ out: inout ByteWriter
+        _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer, _ edits: FieldEdits,
+        _ isTrusted: Bool, _ out: inout ByteWriter
     ) {
-        let isTrusted = exchange.record.isPeerTrusted
-        var run = FieldRun()
-        for index in 0..<exchange.head.fields.count {
-            let field = exchange.head.fields[index]
-            run.visit(
-                field, isKept: keeps(field, isTrusted) && !edits.drop(field, message), message,
-                &out)
+        var run = FieldRun(head.fields)
+        for index in 0..<head.fields.count {
+            let field = head.fields[index]
+            if !keeps(field, isTrusted) || edits.drop(field, message) {
+                run.skip(index, of: head.fields, message, &out)
+            }
         }
-        run.finish(end: exchange.head.length - 2, message, &out)
+        run.finish(end: head.length - 2, message, &out)
     }
 
     @inline(__always)
     private static func keeps(_ field: Field, _ isTrusted: Bool) -> Bool {
         if field.isHopByHop { return false }
+        if field.known == .other { return true }
         switch field.known {
         case .host, .contentLength, .transferEncoding, .expect, .xRequestID, .xForwardedFor:
             return false
@@ -108,15 +118,15 @@ enum H1RequestHead {
     }
 
     private static func writeForwarding(
-        _ exchange: Exchange, _ message: UnsafeRawBufferPointer, _ edits: FieldEdits,
-        _ out: inout ByteWriter
+        _ exchange: Exchange, _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer,
+        _ isTrusted: Bool, _ out: inout ByteWriter
     ) {
         var hasProto = false
         var hasHost = false
         out.append("x-forwarded-for: ")
-        if exchange.record.isPeerTrusted {
-            for index in 0..<exchange.head.fields.count {
-                let field = exchange.head.fields[index]
+        if isTrusted {
+            for index in 0..<head.fields.count {
+                let field = head.fields[index]
                 switch field.known {
                 case .xForwardedFor:
                     out.append(message[valueOf: field])
@@ -129,36 +139,36 @@ enum H1RequestHead {
         }
         exchange.writeClientAddress(&out)
         if !hasProto { out.append("\r\nx-forwarded-proto: http") }
-        if !hasHost, !exchange.head.authority.isEmpty {
+        if !hasHost, !head.authority.isEmpty {
             out.append("\r\nx-forwarded-host: ")
-            out.append(message[exchange.head.authority])
+            out.append(message[head.authority])
         }
         out.append("\r\nx-request-id: ")
         out.append(exchange.message.requestID)
         out.append(
-            exchange.head.minorVersion == 0 ? "\r\nvia: 1.0 weir\r\n" : "\r\nvia: 1.1 weir\r\n")
+            head.minorVersion == 0 ? "\r\nvia: 1.0 weir\r\n" : "\r\nvia: 1.1 weir\r\n")
     }
 
     private static func writeFraming(
-        _ exchange: Exchange, _ message: UnsafeRawBufferPointer, _ out: inout ByteWriter
+        _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer, _ out: inout ByteWriter
     ) -> H1BodyWriter.Mode {
-        if exchange.head.wantsUpgrade {
+        if head.wantsUpgrade {
             out.append("connection: upgrade\r\n")
-            for index in 0..<exchange.head.fields.count {
-                let field = exchange.head.fields[index]
+            for index in 0..<head.fields.count {
+                let field = head.fields[index]
                 guard field.known == .upgrade else { continue }
                 out.append("upgrade: ")
                 out.append(message[valueOf: field])
                 out.append("\r\n")
             }
-        } else if exchange.head.acceptsTrailers {
+        } else if head.acceptsTrailers {
             out.append("te: trailers\r\nconnection: te\r\n")
         }
-        if exchange.head.expectsContinue { out.append("expect: 100-continue\r\n") }
-        switch exchange.head.framing {
+        if head.expectsContinue { out.append("expect: 100-continue\r\n") }
+        switch head.framing {
         case .none, .untilClose:
             // A method that usually has a body says that there is none.
-            switch exchange.head.method {
+            switch head.method {
             case .post, .put, .patch: out.append("content-length: 0\r\n")
             default: break
             }
@@ -177,24 +187,28 @@ enum H1RequestHead {
 
 /// Neighbouring fields that are kept, to be copied at once.
 struct FieldRun {
-    private var start = -1
+    /// Where the run begins; `Int.max` behind the last field.
+    private var start: Int
 
     @inline(__always)
-    mutating func visit(
-        _ field: Field, isKept: Bool, _ message: UnsafeRawBufferPointer, _ out: inout ByteWriter
+    init(_ fields: borrowing FieldIndex) {
+        start = fields.count > 0 ? Int(fields[0].nameStart) : .max
+    }
+
+    /// Copies the run before a field that is left out; the next one begins behind that.
+    @inline(__always)
+    mutating func skip(
+        _ index: Int, of fields: borrowing FieldIndex, _ message: UnsafeRawBufferPointer,
+        _ out: inout ByteWriter
     ) {
-        if isKept {
-            if start < 0 { start = Int(field.nameStart) }
-        } else {
-            finish(end: Int(field.nameStart), message, &out)
-        }
+        finish(end: Int(fields[index].nameStart), message, &out)
+        start = index + 1 < fields.count ? Int(fields[index + 1].nameStart) : .max
     }
 
     /// Copies the run up to `end`, where the next line begins.
+    @inline(__always)
     mutating func finish(end: Int, _ message: UnsafeRawBufferPointer, _ out: inout ByteWriter) {
-        guard start >= 0, end > start else { return }
-        out.append(message.part(start, end - start))
-        start = -1
+        if end > start { out.append(message.part(start, end - start)) }
     }
 }
 

@@ -7,25 +7,25 @@ import WeirNet
 enum H1ResponseHead {
     private static let additions = 512
 
-    /// Gathers the head of a final response, which the proxy's `responseHead` indexes.
+    /// Gathers the head of a final response; `head` is the index into `message`.
     static func write(
-        _ exchange: Exchange, _ message: UnsafeRawBufferPointer, route: RoutePlan,
-        mayPersist: Bool, to downstream: H1Downstream
+        _ exchange: Exchange, _ head: borrowing ResponseHead, _ message: UnsafeRawBufferPointer,
+        route: RoutePlan, mayPersist: Bool, to downstream: H1Downstream
     ) {
         let proxy = exchange.proxy
         let edits = route.responseEdits
         var out = ByteWriter(
             downstream.reserve(message.count + edits.lines.count + Self.additions))
-        writeStatusLine(proxy, message, &out)
-        let hasDate = writeFields(proxy, message, edits, &out)
+        writeStatusLine(head, message, &out)
+        let hasDate = writeFields(head, message, edits, &out)
         if !hasDate { writeDate(proxy, &out) }
         out.append("via: 1.1 weir\r\nx-request-id: ")
         out.append(exchange.message.requestID)
         out.append("\r\n")
         out.append(edits.lines.bytes)
-        let mode = writeFraming(exchange, message, &out)
+        let mode = writeFraming(exchange.head, head, message, &out)
         downstream.writer.begin(mode)
-        if proxy.responseHead.status != 101 {
+        if head.status != 101 {
             writeConnection(exchange, isKept: mayPersist && mode != .untilClose, &out)
         }
         out.append("\r\n")
@@ -34,44 +34,50 @@ enum H1ResponseHead {
 
     /// Gathers an interim response.
     static func writeInterim(
-        _ exchange: Exchange, _ message: UnsafeRawBufferPointer, to downstream: H1Downstream
+        _ head: borrowing ResponseHead, _ message: UnsafeRawBufferPointer,
+        to downstream: H1Downstream
     ) {
         var out = ByteWriter(downstream.reserve(message.count + Self.additions))
-        writeStatusLine(exchange.proxy, message, &out)
-        _ = writeFields(exchange.proxy, message, FieldEdits(), &out)
+        writeStatusLine(head, message, &out)
+        _ = writeFields(head, message, FieldEdits(), &out)
         out.append("\r\n")
         downstream.commit(out.count)
     }
 
     private static func writeStatusLine(
-        _ proxy: Proxy, _ message: UnsafeRawBufferPointer, _ out: inout ByteWriter
+        _ head: borrowing ResponseHead, _ message: UnsafeRawBufferPointer,
+        _ out: inout ByteWriter
     ) {
+        // The status stands behind the version and a space in every head that was accepted.
         out.append("HTTP/1.1 ")
-        out.append(decimal: proxy.responseHead.status)
+        out.append(message.part(9, 3))
         out.append(" ")
-        out.append(message[proxy.responseHead.reason])
+        out.append(message[head.reason])
         out.append("\r\n")
     }
 
     /// Copies what is kept; returns whether a `Date` was among it.
     private static func writeFields(
-        _ proxy: Proxy, _ message: UnsafeRawBufferPointer, _ edits: FieldEdits,
+        _ head: borrowing ResponseHead, _ message: UnsafeRawBufferPointer, _ edits: FieldEdits,
         _ out: inout ByteWriter
     ) -> Bool {
         var hasDate = false
-        var run = FieldRun()
-        for index in 0..<proxy.responseHead.fields.count {
-            let field = proxy.responseHead.fields[index]
+        var run = FieldRun(head.fields)
+        for index in 0..<head.fields.count {
+            let field = head.fields[index]
             if field.known == .date { hasDate = true }
-            run.visit(field, isKept: keeps(field) && !edits.drop(field, message), message, &out)
+            if !keeps(field) || edits.drop(field, message) {
+                run.skip(index, of: head.fields, message, &out)
+            }
         }
-        run.finish(end: proxy.responseHead.length - 2, message, &out)
+        run.finish(end: head.length - 2, message, &out)
         return hasDate
     }
 
     @inline(__always)
     private static func keeps(_ field: Field) -> Bool {
         if field.isHopByHop { return false }
+        if field.known == .other { return true }
         switch field.known {
         case .contentLength, .transferEncoding, .xRequestID: return false
         default: return true
@@ -95,14 +101,14 @@ enum H1ResponseHead {
     }
 
     private static func writeFraming(
-        _ exchange: Exchange, _ message: UnsafeRawBufferPointer, _ out: inout ByteWriter
+        _ request: borrowing RequestHead, _ head: borrowing ResponseHead,
+        _ message: UnsafeRawBufferPointer, _ out: inout ByteWriter
     ) -> H1BodyWriter.Mode {
-        let proxy = exchange.proxy
-        let status = proxy.responseHead.status
+        let status = head.status
         if status == 101 {
             out.append("connection: upgrade\r\n")
-            for index in 0..<proxy.responseHead.fields.count {
-                let field = proxy.responseHead.fields[index]
+            for index in 0..<head.fields.count {
+                let field = head.fields[index]
                 guard field.known == .upgrade else { continue }
                 out.append("upgrade: ")
                 out.append(message[valueOf: field])
@@ -110,12 +116,12 @@ enum H1ResponseHead {
             }
             return .none
         }
-        switch proxy.responseHead.framing {
+        switch head.framing {
         case .none:
-            if exchange.head.method == .head || status == 304 {
+            if request.method == .head || status == 304 {
                 // What a GET would have answered with, if the endpoint said so.
-                if proxy.responseHead.declaredLength >= 0 {
-                    writeLength(proxy.responseHead.declaredLength, &out)
+                if head.declaredLength >= 0 {
+                    writeLength(head.declaredLength, &out)
                 }
             } else if status != 204 {
                 writeLength(0, &out)
@@ -125,7 +131,7 @@ enum H1ResponseHead {
             writeLength(length, &out)
             return .length
         case .chunked, .untilClose:
-            guard exchange.head.minorVersion > 0 else { return .untilClose }
+            guard request.minorVersion > 0 else { return .untilClose }
             out.append("transfer-encoding: chunked\r\n")
             return .chunked
         }

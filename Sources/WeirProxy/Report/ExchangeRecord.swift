@@ -70,17 +70,32 @@ struct ExchangeRecord {
 /// Counts an exchange and writes its line.
 enum ExchangeReport {
     static func write(_ exchange: Exchange, phase: Exchange.Phase) {
-        guard let snapshot = exchange.snapshot, let downstream = exchange.downstream else { return }
+        guard let snapshot = exchange.snapshot else { return }
+        let duration = (exchange.proxy.loop.now - exchange.record.startedAt).nanoseconds
+        let refusal = exchange.record.refusal
+        if let matched = exchange.matched {
+            matched.use { count(exchange.record.status, refusal, duration, in: $0.counters) }
+        } else {
+            count(exchange.record.status, refusal, duration, in: snapshot.plan.unrouted)
+        }
+        if snapshot.plan.log == nil { return }
+        if refusal == nil, exchange.proxy.chance.next() >> 32 >= snapshot.plan.logSample { return }
+        log(exchange, snapshot, phase, duration: duration)
+    }
+
+    private static func count(
+        _ status: Int, _ refusal: Refusal?, _ duration: Int64, in counters: RouteCounters
+    ) {
+        counters.count(status: status, durationNanoseconds: duration)
+        if let refusal { counters.countRefusal(Int(refusal.rawValue)) }
+    }
+
+    private static func log(
+        _ exchange: Exchange, _ snapshot: Snapshot, _ phase: Exchange.Phase, duration: Int64
+    ) {
+        guard let log = snapshot.plan.log, let downstream = exchange.downstream else { return }
         let loop = exchange.proxy.loop
         let record = exchange.record
-        let duration = (loop.now - record.startedAt).nanoseconds
-        let counters = exchange.route?.counters ?? snapshot.plan.unrouted
-        counters.count(status: record.status, durationNanoseconds: duration)
-        if let refusal = record.refusal { counters.countRefusal(Int(refusal.rawValue)) }
-
-        guard let log = snapshot.plan.log,
-            record.refusal != nil || exchange.proxy.chance.next() >> 32 < snapshot.plan.logSample
-        else { return }
         var line = AccessRecord()
         let message = exchange.message.bytes
         line.requestID = exchange.message.requestID
@@ -116,9 +131,7 @@ enum ExchangeReport {
 extension Exchange {
     /// The client's address as text, without its port; `unix` for a local socket.
     func writeClientAddress(_ out: inout ByteWriter) {
-        guard let downstream, case .ip(let address, _) = downstream.peer else {
-            return out.append("unix")
-        }
+        guard let address = client?.use({ $0.peerAddress }) else { return out.append("unix") }
         withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 46) { buffer in
             guard let base = buffer.baseAddress else { return }
             out.append(UnsafeRawPointer(base), count: address.format(into: base))

@@ -3,7 +3,7 @@
 from .client import Client, Response, exchange, get
 from .patience import SLOWDOWN, patience, until
 from .process import REPOSITORY, WEIR, Weir
-from .settings import cluster, configuration, forward, listener
+from .settings import cluster, configuration, forward, free_address, listener
 from .upstream import Connection, RawUpstream, Request, ok
 from .wire import Incomplete, values
 
@@ -22,6 +22,7 @@ __all__ = [
     "configuration",
     "exchange",
     "forward",
+    "free_address",
     "get",
     "listener",
     "ok",

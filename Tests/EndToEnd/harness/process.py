@@ -18,6 +18,12 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 WEIR = os.environ.get("WEIR_BIN", str(REPOSITORY / ".build/debug/weir"))
 #: What a sanitizer or the Swift runtime writes when something is wrong inside.
 ALARM = re.compile(r"AddressSanitizer|ThreadSanitizer|LeakSanitizer|Fatal error|Crash:|SUMMARY: ")
+#: What lives as long as the process is not freed at its end; growth is what the tests look for.
+ENVIRONMENT = {
+    "SWIFT_BACKTRACE": "enable=no",
+    "ASAN_OPTIONS": "detect_leaks=0",
+    "TSAN_OPTIONS": f"suppressions={Path(__file__).parents[1] / 'tsan.suppressions'}",
+}
 SAMPLE = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? ([-+0-9.eE]+|NaN|[+-]Inf)(?: [0-9]+)?\Z")
 LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)",?')
 
@@ -56,7 +62,7 @@ class Weir:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self.stderr_file,
-            env=os.environ | {"SWIFT_BACKTRACE": "enable=no"},
+            env=ENVIRONMENT | os.environ,
         )
         self.pid = self.process.pid
         self.is_expected_to_run = True
@@ -132,7 +138,7 @@ class Weir:
             wrong.append("an alarm on stderr")
         text = self.stderr
         self.stderr_file.close()
-        return "\n".join([*wrong, text]) if wrong else ""
+        return "\n".join([*wrong, text[:2000], text[-6000:]]) if wrong else ""
 
     @property
     def stderr(self):

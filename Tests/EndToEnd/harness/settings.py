@@ -1,5 +1,8 @@
 """Configurations as Python values; the one place that knows how they are spelled in YAML."""
 
+import random
+import socket
+
 import yaml
 
 
@@ -10,6 +13,23 @@ def listener(name="edge", address="127.0.0.1:0", limits=None, trusted=None):
     if trusted:
         made["trusted_proxies"] = trusted
     return made
+
+
+def free_address():
+    """An address on which nothing listens just now; for what must keep its port over reloads.
+
+    Its port lies below those that the kernel gives to outgoing connections, so none takes it.
+    """
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        first_outgoing = int(file.read().split()[0])
+    while True:
+        address = "127.0.0.1", random.randrange(10_000, first_outgoing)
+        with socket.socket() as probe:
+            try:
+                probe.bind(address)
+            except OSError:
+                continue
+        return "%s:%d" % address
 
 
 def cluster(name, *endpoints, policy=None, **options):
