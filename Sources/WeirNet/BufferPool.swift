@@ -3,7 +3,7 @@
 import Glibc
 
 /// A worker's buffers, in classes of powers of two from 4 KiB to 1 MiB.
-package final class BufferPool {
+public final class BufferPool {
     /// Bytes of the smallest class.
     package static let smallest = 4 << 10
     /// Bytes of the largest class, and so the most that one queue can hold.
@@ -33,7 +33,7 @@ package final class BufferPool {
     }
 
     /// New work should be refused: three quarters of the memory are in use.
-    package var isNearlyExhausted: Bool { bytesInUse > limit / 4 * 3 }
+    public var isNearlyExhausted: Bool { bytesInUse > limit / 4 * 3 }
 
     private static func classIndex(_ count: Int) -> Int {
         guard count > smallest else { return 0 }

@@ -13,6 +13,8 @@ package final class StreamContext {
     package let pool: BufferPool
     /// Where reads land; valid until the next read of any connection of this worker.
     package let readBuffer: UnsafeMutableRawPointer
+    /// Moves large bodies; `nil` where the process had no descriptors left for it.
+    fileprivate let pipe = SplicePipe()
 
     // What the connection `gathering` will send with its next flush: borrowed pieces, and
     // scratch memory for heads and chunk headers.
@@ -118,10 +120,11 @@ open class Connection: EventSource {
 
     // MARK: Reading
 
-    /// Reads once into the context's read buffer. A short read means that the kernel has no more,
-    /// which saves the read that would say so.
-    package final func receive() -> Transfer {
-        let count = readsAreLarge ? StreamContext.readBufferSize : StreamContext.readBufferSize / 4
+    /// Reads once into the context's read buffer, at most `limit` bytes. A short read means that
+    /// the kernel has no more, which saves the read that would say so.
+    package final func receive(atMost limit: Int = StreamContext.readBufferSize) -> Transfer {
+        let count = min(
+            limit, readsAreLarge ? StreamContext.readBufferSize : StreamContext.readBufferSize / 4)
         let result = Socket.receive(fd, into: context.readBuffer, count: count)
         switch result {
         case .bytes(let n):
@@ -134,10 +137,39 @@ open class Connection: EventSource {
         return result
     }
 
+    /// Bytes can be moved to `other` without reading them.
+    package final func canMove(to other: Connection) -> Bool {
+        context.pipe != nil && other.outgoing.isEmpty && !other.isBroken
+    }
+
+    /// Moves up to `limit` bytes from this socket to another one, which must have nothing queued,
+    /// without copying them. What the other one does not take is queued for it.
+    package final func move(to other: Connection, atMost limit: Int) -> Transfer {
+        guard let pipe = context.pipe else { return .wouldBlock }
+        other.flush()
+        guard other.sendState == .sent else { return .wouldBlock }
+        let taken = pipe.fill(from: fd, atMost: min(limit, StreamContext.readBufferSize))
+        guard case .bytes(let count) = taken else {
+            isReadable = false
+            return taken
+        }
+        bytesReceived &+= UInt64(count)
+        let sent = pipe.empty(into: other.fd, count)
+        other.bytesSent &+= UInt64(sent.moved)
+        if sent.hasFailed { other.isBroken = true }
+        if sent.moved < count {
+            let rest = pipe.read(count - sent.moved, into: context.readBuffer)
+            if !other.isBroken, !other.outgoing.append(rest, pool: context.pool) {
+                other.breakOff()
+            }
+        }
+        return taken
+    }
+
     // MARK: Sending
 
     /// Bytes that wait in the queue.
-    package final var queuedBytes: Int { outgoing.count }
+    public final var queuedBytes: Int { outgoing.count }
 
     /// Memory to write a head or a chunk header into; follow with `commit`.
     package final func reserve(_ count: Int) -> UnsafeMutableRawBufferPointer {
@@ -169,12 +201,14 @@ open class Connection: EventSource {
         addPiece(UnsafeMutableRawPointer(mutating: start), bytes.count)
     }
 
+    @inline(__always)
     private final func startGathering() {
         if context.isGathering(self) { return }
         context.flush()
         context.beginGathering(self)
     }
 
+    @inline(__always)
     private final func addPiece(_ start: UnsafeMutableRawPointer, _ count: Int) {
         guard count > 0 else { return }
         let last = context.pieces + (context.pieceCount - 1)

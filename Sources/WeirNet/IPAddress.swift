@@ -65,9 +65,9 @@ package struct IPAddress: Hashable, Sendable {
             var count = 0
             for position in 0..<4 {
                 let octet = UInt32(truncatingIfNeeded: low >> UInt64(24 &- 8 &* position)) & 0xFF
-                let tens = octet &* 205 >> 11
+                let tens = (octet &* 205) >> 11
                 if octet >= 10 {
-                    let hundreds = tens &* 205 >> 11
+                    let hundreds = (tens &* 205) >> 11
                     if octet >= 100 {
                         out[count] = UInt8(truncatingIfNeeded: 48 &+ hundreds)
                         count &+= 1

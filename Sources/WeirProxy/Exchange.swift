@@ -118,6 +118,7 @@ final class Exchange: TimerTarget {
 
     // MARK: Govern
 
+    @inline(__always)
     private func govern(_ route: RoutePlan, _ snapshot: Snapshot) {
         phase = .govern
         if case .length(let length) = head.framing,
@@ -300,6 +301,19 @@ final class Exchange: TimerTarget {
             downstream.writer.write(bytes, to: downstream)
             if downstream.flush() == .queued { downstream.watchSending() }
         }
+        touch()
+    }
+
+    /// Where the response's body may be moved without looking at it: it goes out as it comes in.
+    var bodySink: H1Downstream? {
+        guard let downstream, downstream.writer.mode == .length else { return nil }
+        return downstream
+    }
+
+    /// A part of the response's body has been moved to `bodySink`.
+    func upstreamMoved(_ count: Int) {
+        record.responseBodyBytes &+= Int64(count)
+        if let downstream, downstream.queuedBytes > 0 { downstream.watchSending() }
         touch()
     }
 
@@ -512,7 +526,7 @@ final class Exchange: TimerTarget {
 
     private func finish(_ downstream: H1Downstream) {
         guard phase != .report else { return }
-        dropUpstream()
+        if upstream != nil { dropUpstream() }
         let persists = head.isPersistent && downstream.writer.mode != .untilClose
         downstream.flush()
         report()

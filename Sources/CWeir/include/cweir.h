@@ -9,7 +9,6 @@
 #include <sys/inotify.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
-#include <sys/uio.h>
 
 #include "scan.h"
 
@@ -18,8 +17,12 @@ int cweir_accept(int listener, void *address, uint32_t *length);
 // thread before and after each call takes longer than the rest of the call outside the kernel.
 long cweir_receive(int socket, void *buffer, size_t count);
 long cweir_send(int socket, const void *buffer, size_t count);
-long cweir_writev(int socket, const struct iovec *pieces, int count);
+long cweir_writev(int socket, const void *pieces, int count);
 long cweir_random(void *buffer, size_t length);
+/// Moves bytes between a pipe and a socket without copying them; never blocks.
+long cweir_splice(int from, int to, size_t length);
+/// Makes a non-blocking pipe of about `size` bytes; 0, or -1 with errno.
+int cweir_pipe(int ends[2], int size);
 void cweir_name_thread(const char *name);
 int cweir_errno(void);
 /// Bytes the heap has handed out and not got back (mallinfo2), for memory tests and metrics.

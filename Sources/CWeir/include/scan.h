@@ -51,6 +51,7 @@ static inline bool weir_byte_is(uint8_t byte, long kind) { return weir_byte_clas
 enum weir_stop {
     WEIR_AT_CONTROL,    // any control, HTAB too
     WEIR_AT_NON_WORD,   // no letter, digit, "-" or "."
+    WEIR_AT_NON_NAME,   // no letter or "-": nearly all field names have only these
     WEIR_AT_NON_TARGET,
     WEIR_AT_QUESTION,
     WEIR_AT_ODD_PATH,   // "%", "." or a backslash: a path that calls for a closer look
@@ -62,6 +63,7 @@ static inline bool weir_stops_at(uint8_t byte, enum weir_stop stop) {
         case WEIR_AT_NON_WORD:
             return !weir_byte_is(byte, WEIR_DIGIT) && (uint8_t)((byte | 0x20) - 'a') > 25 &&
                    byte != '-' && byte != '.';
+        case WEIR_AT_NON_NAME: return (uint8_t)((byte | 0x20) - 'a') > 25 && byte != '-';
         case WEIR_AT_NON_TARGET: return !weir_byte_is(byte, WEIR_TARGET);
         case WEIR_AT_QUESTION: return byte == '?';
         case WEIR_AT_ODD_PATH: return byte == '%' || byte == '.' || byte == '\\';
@@ -91,6 +93,10 @@ static inline unsigned weir_stop_mask(const uint8_t *_Nonnull bytes, enum weir_s
             good = weir_in_range(_mm_or_si128(v, _mm_set1_epi8(0x20)), 'a', 25);
             good = _mm_or_si128(good, weir_in_range(v, '0', 9));
             good = _mm_or_si128(good, weir_in_range(v, '-', 1));
+            return (unsigned)_mm_movemask_epi8(good) ^ 0xffffu;
+        case WEIR_AT_NON_NAME:
+            good = weir_in_range(_mm_or_si128(v, _mm_set1_epi8(0x20)), 'a', 25);
+            good = _mm_or_si128(good, weir_equal(v, '-'));
             return (unsigned)_mm_movemask_epi8(good) ^ 0xffffu;
         case WEIR_AT_NON_TARGET:
             good = _mm_andnot_si128(weir_equal(v, '#'), weir_in_range(v, 0x21, 0x7e - 0x21));
@@ -131,12 +137,13 @@ static inline size_t weir_scan_value(const uint8_t *_Nonnull bytes, size_t at, s
     }
 }
 
-/// The first byte that is not of `kind`, which has letters, digits, "-" and "." among others.
+/// The first byte that is not of `kind`, which has all that does not `stop` a scan among others.
 /// The others go one by one, and set `odd`.
 static inline __attribute__((always_inline)) size_t weir_scan_kind(
-    const uint8_t *_Nonnull bytes, size_t at, size_t end, long kind, bool *_Nonnull odd) {
+    const uint8_t *_Nonnull bytes, size_t at, size_t end, enum weir_stop stop, long kind,
+    bool *_Nonnull odd) {
     for (;; at++) {
-        at = weir_scan(bytes, at, end, WEIR_AT_NON_WORD);
+        at = weir_scan(bytes, at, end, stop);
         if (at == end || !weir_byte_is(bytes[at], kind)) return at;
         *odd = true;
     }
@@ -145,13 +152,13 @@ static inline __attribute__((always_inline)) size_t weir_scan_kind(
 /// The first byte that is no tchar.
 static inline size_t weir_scan_token(const uint8_t *_Nonnull bytes, size_t at, size_t end) {
     bool odd = false;
-    return weir_scan_kind(bytes, at, end, WEIR_TOKEN, &odd);
+    return weir_scan_kind(bytes, at, end, WEIR_AT_NON_NAME, WEIR_TOKEN, &odd);
 }
 
 /// The first byte that no registered host name or IPv4 address may hold.
 static inline size_t weir_scan_host(const uint8_t *_Nonnull bytes, size_t at, size_t end) {
     bool odd = false;
-    return weir_scan_kind(bytes, at, end, WEIR_HOST, &odd);
+    return weir_scan_kind(bytes, at, end, WEIR_AT_NON_WORD, WEIR_HOST, &odd);
 }
 
 /// The first byte that a request target may not hold.
@@ -183,7 +190,8 @@ static inline bool weir_read_field_line(const uint8_t *_Nonnull bytes, size_t at
                                         size_t longest_name,
                                         struct weir_field_line *_Nonnull line) {
     line->may_have_underscore = false;
-    size_t stop = weir_scan_kind(bytes, at, end, WEIR_TOKEN, &line->may_have_underscore);
+    size_t stop = weir_scan_kind(
+        bytes, at, end, WEIR_AT_NON_NAME, WEIR_TOKEN, &line->may_have_underscore);
     if (stop == at || stop - at > longest_name || end - stop < 3 || bytes[stop] != ':') {
         return false;
     }

@@ -25,6 +25,10 @@ final class H1Upstream: Connection {
     enum State: UInt8 { case connecting, idle, busy, tunnel, closed }
 
     private static let readsPerTurn = 4
+    /// Bytes of the first read of a response.
+    private static let firstReadSize = 16 << 10
+    /// Bytes of a body's rest from which moving it costs less than reading it.
+    private static let leastMove = 32 << 10
     static let maxFields = 200
     private static let headLimits = HeadLimits(
         maxBytes: 64 << 10, maxFields: maxFields, maxTargetBytes: 0)
@@ -127,7 +131,12 @@ final class H1Upstream: Connection {
         while isReadable, wantsInput {
             guard reads < Self.readsPerTurn else { return context.loop.defer(self) }
             reads += 1
-            switch receive() {
+            if let sink = bodySink {
+                moveBody(to: sink)
+                continue
+            }
+            // A head comes with little; what follows it may be moved without reading it.
+            switch receive(atMost: isHeadComplete ? .max : Self.firstReadSize) {
             case .bytes(let count):
                 guard state != .idle else { return close() }
                 pool.counters.add(.bytesReceived, UInt64(count))
@@ -261,6 +270,31 @@ final class H1Upstream: Connection {
                 fail(.malformed)
                 return bytes.count
             }
+        }
+    }
+
+    /// Where the rest of the body may be moved without being read.
+    private var bodySink: H1Downstream? {
+        guard state == .busy, isHeadComplete, bodyRemaining >= Self.leastMove, incoming.isEmpty,
+            case .length = framing, let sink = exchange?.bodySink, canMove(to: sink)
+        else { return nil }
+        return sink
+    }
+
+    private func moveBody(to sink: H1Downstream) {
+        switch move(to: sink, atMost: Int(clamping: bodyRemaining)) {
+        case .bytes(let count):
+            pool.counters.add(.bytesReceived, UInt64(count))
+            bodyRemaining -= Int64(count)
+            exchange?.upstreamMoved(count)
+            if bodyRemaining == 0, let exchange {
+                isResponseComplete = true
+                exchange.upstreamEnd(trailers: [], from: self)
+                if isReleased { settle() }
+            }
+        case .wouldBlock: break
+        case .endOfStream: endOfInput()
+        case .failed: fail(.reset)
         }
     }
 

@@ -30,8 +30,12 @@ struct H1BodyWriter {
     }
 
     /// Gathers the end of the body; trailers need the chunked coding and are dropped without it.
+    @inline(__always)
     func end(trailers: [UInt8], to connection: Connection) {
-        guard mode == .chunked else { return }
+        if mode == .chunked { endChunks(trailers: trailers, to: connection) }
+    }
+
+    private func endChunks(trailers: [UInt8], to connection: Connection) {
         guard !trailers.isEmpty else { return append("0\r\n\r\n", to: connection) }
         var out = ByteWriter(connection.reserve(trailers.count + 8))
         out.append("0\r\n")

@@ -37,6 +37,7 @@ enum H1RequestHead {
         upstream.commit(out.count)
     }
 
+    @inline(__always)
     private static func writeRequestLine(
         _ exchange: Exchange, _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer,
         _ route: RoutePlan, _ out: inout ByteWriter
@@ -71,6 +72,7 @@ enum H1RequestHead {
         if out.count == start { out.append("/") }
     }
 
+    @inline(__always)
     private static func writeHost(
         _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer, _ cluster: Cluster,
         _ pool: Pool, _ out: inout ByteWriter
@@ -91,6 +93,7 @@ enum H1RequestHead {
     }
 
     /// Copies the fields that are kept, each run of neighbours with one copy.
+    @inline(__always)
     private static func writeFields(
         _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer, _ edits: FieldEdits,
         _ isTrusted: Bool, _ out: inout ByteWriter
@@ -117,6 +120,7 @@ enum H1RequestHead {
         }
     }
 
+    @inline(__always)
     private static func writeForwarding(
         _ exchange: Exchange, _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer,
         _ isTrusted: Bool, _ out: inout ByteWriter
@@ -149,6 +153,7 @@ enum H1RequestHead {
             head.minorVersion == 0 ? "\r\nvia: 1.0 weir\r\n" : "\r\nvia: 1.1 weir\r\n")
     }
 
+    @inline(__always)
     private static func writeFraming(
         _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer, _ out: inout ByteWriter
     ) -> H1BodyWriter.Mode {

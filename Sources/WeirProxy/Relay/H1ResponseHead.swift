@@ -44,6 +44,7 @@ enum H1ResponseHead {
         downstream.commit(out.count)
     }
 
+    @inline(__always)
     private static func writeStatusLine(
         _ head: borrowing ResponseHead, _ message: UnsafeRawBufferPointer,
         _ out: inout ByteWriter
@@ -57,6 +58,7 @@ enum H1ResponseHead {
     }
 
     /// Copies what is kept; returns whether a `Date` was among it.
+    @inline(__always)
     private static func writeFields(
         _ head: borrowing ResponseHead, _ message: UnsafeRawBufferPointer, _ edits: FieldEdits,
         _ out: inout ByteWriter
@@ -100,6 +102,7 @@ enum H1ResponseHead {
         }
     }
 
+    @inline(__always)
     private static func writeFraming(
         _ request: borrowing RequestHead, _ head: borrowing ResponseHead,
         _ message: UnsafeRawBufferPointer, _ out: inout ByteWriter
@@ -137,6 +140,7 @@ enum H1ResponseHead {
         }
     }
 
+    @inline(__always)
     static func writeLength(_ length: Int64, _ out: inout ByteWriter) {
         out.append("content-length: ")
         out.append(decimal: Int(length))
