@@ -13,7 +13,8 @@ package enum Bytes {
     package static func hasPrefix(
         _ a: UnsafeRawBufferPointer, _ prefix: UnsafeRawBufferPointer
     ) -> Bool {
-        a.count >= prefix.count && areEqual(UnsafeRawBufferPointer(rebasing: a[..<prefix.count]), prefix)
+        a.count >= prefix.count
+            && areEqual(UnsafeRawBufferPointer(rebasing: a[..<prefix.count]), prefix)
     }
 
     /// Equal but for the case of ASCII letters; `lower` is lower case already.

@@ -52,7 +52,8 @@ extension Server {
         case .success(let bytes):
             let line = bytes.prefix { $0 != UInt8(ascii: "\n") && $0 != UInt8(ascii: "\r") }
             guard !line.isEmpty else {
-                throw AdminFailure(description: "admin.token_file '\(file)': its first line is empty")
+                throw AdminFailure(
+                    description: "admin.token_file '\(file)': its first line is empty")
             }
             return Array(line)
         }
@@ -62,7 +63,11 @@ extension Server {
         [
             AdminRoute(.get, "/healthz") { _ in .text(200, "ok\n") },
             AdminRoute(.get, "/ready") { [unowned self] _ in
-                if let reason = unreadiness { .text(503, reason + "\n") } else { .text(200, "ready\n") }
+                if let reason = unreadiness {
+                    .text(503, reason + "\n")
+                } else {
+                    .text(200, "ready\n")
+                }
             },
             AdminRoute(.get, "/metrics") { [unowned self] _ in metrics() },
             AdminRoute(.get, "/status") { [unowned self] _ in .json(200, StatusPage.json(self)) },

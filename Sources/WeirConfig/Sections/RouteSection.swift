@@ -55,8 +55,8 @@ enum RouteSection {
             """,
         keys: [
             name.entry, match.entry, cluster.entry, redirect.entry, directResponse.entry,
-            timeout.entry, idleTimeout.entry, requestBuffer.entry, prefixRewrite.entry, requestHeaders.entry,
-            responseHeaders.entry,
+            timeout.entry, idleTimeout.entry, requestBuffer.entry, prefixRewrite.entry,
+            requestHeaders.entry, responseHeaders.entry,
             .later("split", "dividing traffic between clusters", insteadOf: "cluster"),
             .later("canary", "gated rollouts"),
             .later("retry", "retries"),

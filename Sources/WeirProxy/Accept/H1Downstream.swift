@@ -384,7 +384,9 @@ final class H1Downstream: Connection {
         let settings = listener.settings
         let isSending = queuedBytes > 0
         let isReceiving = state == .exchange && !isBodyComplete
-        if isSending, window.isTooSlowSending(bytesAcknowledged, least: settings.sendBytesPerWindow) {
+        if isSending,
+            window.isTooSlowSending(bytesAcknowledged, least: settings.sendBytesPerWindow)
+        {
             if let exchange { exchange.downstreamTooSlow() } else { abort() }
             return
         }

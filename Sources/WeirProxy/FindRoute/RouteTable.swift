@@ -58,7 +58,9 @@ private struct RouteSearch {
                     }
                 }
             }
-            if let group = index.hostGroup(hash, host, isSuffix: false) { visitPaths(index, group, head) }
+            if let group = index.hostGroup(hash, host, isSuffix: false) {
+                visitPaths(index, group, head)
+            }
         }
         visitPaths(index, RouteIndex.anyHost, head)
     }

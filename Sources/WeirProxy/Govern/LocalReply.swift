@@ -143,7 +143,9 @@ struct LocalReply {
     private static let exhaustedAnswer = answer(.resourceExhausted)
 
     private static func answer(_ refusal: Refusal) -> Text {
-        let body = "{\"status\":503,\"reason\":\"\(refusal.code)\",\"message\":\"\(refusal.message)\"}\n"
+        let body =
+            "{\"status\":503,\"reason\":\"\(refusal.code)\","
+            + "\"message\":\"\(refusal.message)\"}\n"
         return Text(
             """
             HTTP/1.1 503 Service Unavailable\r
