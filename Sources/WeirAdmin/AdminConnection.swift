@@ -20,9 +20,13 @@ final class AdminConnection: EventSource {
     /// Answers and reads that a client may have in one turn of the loop.
     private static let stepsPerTurn = 16
 
-    private unowned let server: AdminServer
+    private let server: AdminServer
     private var timer = TimerID.none
     private var phase = Phase.open
+    /// A handler is at work.
+    private var isAnswering = false
+    /// The server has stopped: what is being answered is the last.
+    private var isStopping = false
     private var input: [UInt8] = []
     /// How much of the input the head parser has seen.
     private var seen = 0
@@ -49,6 +53,12 @@ final class AdminConnection: EventSource {
     override func resume() { pump() }
 
     override func timerFired() { close() }
+
+    /// Closes the connection, after the answer where it is one of its own handlers that asks.
+    func stop() {
+        isStopping = true
+        if !isAnswering { close() }
+    }
 
     func close() {
         guard fd >= 0 else { return }
@@ -181,7 +191,9 @@ final class AdminConnection: EventSource {
                 query: text(server.head.query), body: Array(input[server.head.length..<end]),
                 acceptsJSON: claims.acceptsJSON,
                 isAuthorised: server.gate.isAuthorised(claims.gate))
+            isAnswering = true
             answer = server.answer(request)
+            isAnswering = false
         }
         let isPersistent = server.head.isPersistent && server.head.minorVersion == 1
         write(
@@ -198,6 +210,7 @@ final class AdminConnection: EventSource {
     }
 
     private func write(_ response: AdminResponse, allow: String?, isHead: Bool, isLast: Bool) {
+        let isLast = isLast || isStopping
         var head = "HTTP/1.1 \(response.status) \(Self.reason(response.status))\r\n"
         head += "content-type: \(response.contentType)\r\n"
         head += "content-length: \(response.body.count)\r\n"

@@ -69,7 +69,7 @@ package final class AdminServer {
         guard let listener else { return }
         self.listener = nil
         listener.close()
-        for connection in Array(connections.values) { connection.close() }
+        for connection in Array(connections.values) { connection.stop() }
         if case .unix(let path) = address { _ = unlink(path) }
     }
 

@@ -46,6 +46,9 @@ final class Exchange: TimerTarget {
     private var isDiscarding = false
     private var isReplay = false
     private var touchedAt = Instant.distantPast
+    private var hasContinued = false
+    /// What the endpoint had taken of the request when the timer last looked.
+    private var acknowledged: UInt64 = 0
 
     init(proxy: Proxy, fields: Int) {
         self.proxy = proxy
@@ -153,6 +156,7 @@ final class Exchange: TimerTarget {
         }
         if isUpstreamReady, let upstream {
             upstream.writer.write(bytes, to: upstream)
+            if !hasResponseBegun, let route { armResponseTimer(route) }
             return touch()
         }
         guard held.append(bytes, pool: proxy.context.pool) else {
@@ -213,6 +217,7 @@ final class Exchange: TimerTarget {
             fresh.assign(self)
         } catch {
             attemptEnded(isFailure: true)
+            if !error.isExhaustion { pool.counters.add(.connectFailures) }
             fail(error.isExhaustion ? .exhausted : .connect)
         }
     }
@@ -229,14 +234,16 @@ final class Exchange: TimerTarget {
         phase = .relay
         isUpstreamReady = true
         record.connected(now)
-        H1RequestHead.write(self, route: route, cluster: cluster, to: upstream)
+        guard H1RequestHead.write(self, route: route, cluster: cluster, to: upstream) else {
+            return refuse(.headTooLarge)
+        }
         if !held.isEmpty {
             upstream.writer.write(UnsafeRawBufferPointer(held.bytes), to: upstream)
         }
         if isRequestComplete {
             upstream.writer.end(trailers: heldTrailers, to: upstream)
-            armResponseTimer(route)
         }
+        armResponseTimer(route)
         if !held.isEmpty {
             upstream.flush()
             held.clear(pool: proxy.context.pool)
@@ -244,9 +251,22 @@ final class Exchange: TimerTarget {
         if !isRequestComplete { downstream?.resumeReading() }
     }
 
+    /// Limits the wait for a response; until the request is complete, that for the endpoint to
+    /// take some of it or to ask for it.
     private func armResponseTimer(_ route: RoutePlan) {
-        guard route.timeout < .max else { return }
-        proxy.loop.timers.arm(timer, at: now + route.timeout)
+        guard route.timeout == .max else {
+            return proxy.loop.timers.arm(timer, at: now + route.timeout)
+        }
+        if isRequestComplete {
+            proxy.loop.timers.disarm(timer)
+        } else {
+            proxy.loop.timers.arm(timer, at: now + route.idleTimeout)
+        }
+    }
+
+    /// The client waits to be asked for its body.
+    var awaitsContinue: Bool {
+        head.expectsContinue && !hasContinued && record.requestBodyBytes == 0 && !isDiscarding
     }
 
     /// A byte moved: the stream is not idle.
@@ -269,6 +289,10 @@ final class Exchange: TimerTarget {
     func upstreamInterim(_ bytes: UnsafeRawBufferPointer) {
         guard let downstream, !hasResponseBegun, head.minorVersion > 0 else { return }
         H1ResponseHead.writeInterim(proxy.responseHead, bytes, to: downstream)
+        if awaitsContinue, proxy.responseHead.status == 100 {
+            hasContinued = true
+            downstream.resumeReading()
+        }
     }
 
     /// The head of the final response; it is indexed by the proxy's `responseHead`.
@@ -281,14 +305,15 @@ final class Exchange: TimerTarget {
         record.firstByte(now)
         record.status = status
         pool.counters.count(status: status)
-        hasResponseBegun = true
-        client.use { downstream in
+        let isWritten = client.use { downstream in
             matched.use { route in
                 H1ResponseHead.write(
                     self, proxy.responseHead, bytes, route: route, mayPersist: mayPersist,
                     to: downstream)
             }
         }
+        guard isWritten else { return upstreamMalformed() }
+        hasResponseBegun = true
         touch()
         if status == 101 { beginTunnel() }
     }
@@ -328,7 +353,10 @@ final class Exchange: TimerTarget {
     }
 
     /// The client has taken all that was queued for it.
-    func downstreamDrained() { upstream?.resumeReading() }
+    func downstreamDrained() {
+        touch()
+        upstream?.resumeReading()
+    }
 
     /// The endpoint has taken all that was queued for it.
     func upstreamDrained() { downstream?.resumeReading() }
@@ -340,7 +368,6 @@ final class Exchange: TimerTarget {
 
     private func beginTunnel() {
         record.isTunnel = true
-        proxy.loop.timers.disarm(timer)
         upstream?.beginTunnel()
         downstream?.beginTunnel()
     }
@@ -348,6 +375,7 @@ final class Exchange: TimerTarget {
     func tunnelToUpstream(_ bytes: UnsafeRawBufferPointer) {
         record.requestBodyBytes &+= Int64(bytes.count)
         upstream?.gather(bytes)
+        touch()
     }
 
     func tunnelToDownstream(_ bytes: UnsafeRawBufferPointer) {
@@ -355,13 +383,14 @@ final class Exchange: TimerTarget {
         record.responseBodyBytes &+= Int64(bytes.count)
         downstream.gather(bytes)
         if downstream.flush() == .queued { downstream.watchSending() }
+        touch()
     }
 
     /// One side has ended its sending: the other side is told, and may still answer.
     func tunnelEndFromDownstream() {
         guard let upstream else { return }
         upstream.flush()
-        if upstream.hasPeerEnded { return finish() }
+        // Rule: the upstream's own end is taken up when it is read, after all that came before it.
         Socket.shutdownSending(upstream.fd)
     }
 
@@ -419,11 +448,29 @@ final class Exchange: TimerTarget {
     }
 
     override func timerFired() {
-        guard let pool else { return }
+        guard let pool, !isWaitingForClient else { return }
+        defer { proxy.context.flush() }
+        if record.isTunnel { return finish() }
         pool.counters.add(.failedTimeout)
         record.endedBy = .upstream
         refuse(.upstreamTimeout)
-        proxy.context.flush()
+    }
+
+    /// It is not the endpoint that is waited for: the timer goes on. The client's own pace is
+    /// watched by its connection.
+    private var isWaitingForClient: Bool {
+        guard let upstream else { return false }
+        if hasResponseBegun {
+            guard let downstream, downstream.queuedBytes > 0 else { return false }
+            touch()
+            return true
+        }
+        if isRequestComplete || awaitsContinue { return false }
+        let before = acknowledged
+        acknowledged = upstream.bytesAcknowledged
+        guard upstream.queuedBytes == 0 || acknowledged > before else { return false }
+        if let route { armResponseTimer(route) }
+        return true
     }
 
     /// The request breaks the protocol's rules: where its end is cannot be known.
@@ -485,8 +532,11 @@ final class Exchange: TimerTarget {
         guard let downstream else { return }
         hasResponseBegun = true
         record.status = reply.status
-        let keeps = mayPersist && downstream.canDiscardBody
-        reply.write(self, mayPersist: keeps, to: downstream)
+        // A client that waits for `100 Continue` may send the body all the same, or not at all: what
+        // it sends next could be either.
+        let isBodyCertain = isRequestComplete || !head.expectsContinue
+        var keeps = mayPersist && isBodyCertain && downstream.canDiscardBody
+        if !reply.write(self, mayPersist: keeps, to: downstream) { keeps = false }
         if !keeps { head.isPersistent = false }
         isDiscarding = !isRequestComplete && keeps
         held.clear(pool: proxy.context.pool)
@@ -562,5 +612,7 @@ final class Exchange: TimerTarget {
         isDiscarding = false
         isReplay = false
         touchedAt = .distantPast
+        hasContinued = false
+        acknowledged = 0
     }
 }

@@ -54,7 +54,8 @@ package final class Proxy {
         let adopted = Snapshot(plan: plan, pools: pools, chance: &chance)
         pools.keepOnly(adopted, proxy: self)
         snapshot = adopted
-        try reconcileAcceptors()
+        // A drain has closed the listeners; only the endpoints can still change.
+        if !isDraining { try reconcileAcceptors() }
     }
 
     private func reconcileAcceptors() throws(SystemError) {
@@ -87,7 +88,8 @@ package final class Proxy {
 
     /// Ends every connection, whatever it is doing.
     package func closeAll() {
-        downstreams.forEach { $0.abort() }
+        drain()
+        downstreams.forEach { $0.cut() }
         pools.closeAll()
         // They refer to the proxy, which otherwise would keep itself alive.
         freeExchanges.removeAll()
@@ -110,6 +112,9 @@ package final class Proxy {
         }
         return Exchange(proxy: self, fields: fields)
     }
+
+    /// Exchanges that wait to be used again.
+    var freeExchangeCount: Int { freeExchanges.count }
 
     /// Takes back an exchange that has not begun.
     func recycle(_ exchange: Exchange) {

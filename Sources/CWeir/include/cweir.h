@@ -17,6 +17,7 @@ int cweir_accept(int listener, void *address, uint32_t *length);
 // thread before and after each call takes longer than the rest of the call outside the kernel.
 long cweir_receive(int socket, void *buffer, size_t count);
 long cweir_send(int socket, const void *buffer, size_t count);
+// `pieces` are `struct iovec`, which is Glibc's to declare.
 long cweir_writev(int socket, const void *pieces, int count);
 long cweir_random(void *buffer, size_t length);
 /// Moves bytes between a pipe and a socket without copying them; never blocks.

@@ -16,6 +16,9 @@ final class H1Downstream: Connection {
 
     /// Reads before other connections get their turn.
     private static let readsPerTurn = 4
+    /// Exchanges likewise. What has ended is used again only after the turn, so this also bounds
+    /// the memory that a client costs who sends thousands of requests at once.
+    private static let exchangesPerTurn = 32
     /// How long a closed connection still reads, so that its last answer is not lost in a reset.
     private static let lingerTime = Interval.seconds(2)
 
@@ -36,6 +39,9 @@ final class H1Downstream: Connection {
     /// How much of a partial head the parser has seen.
     private var headSeen = 0
     private var exchange: Exchange?
+    /// Exchanges begun in the turn `shareTurn` of the loop.
+    private var share = 0
+    private var shareTurn: UInt64 = 0
     private var timer = TimerID.none
     /// When the first byte of the current head came.
     private var headStarted = Instant.distantPast
@@ -84,10 +90,16 @@ final class H1Downstream: Connection {
         }
     }
 
+    private var hasHadItsShare: Bool {
+        share >= Self.exchangesPerTurn && shareTurn == context.loop.turns
+    }
+
     override func readReady() {
         var reads = 0
         while isReadable, wantsInput {
-            guard reads < Self.readsPerTurn else { return context.loop.defer(self) }
+            guard reads < Self.readsPerTurn, !hasHadItsShare else {
+                return context.loop.defer(self)
+            }
             reads += 1
             switch receive() {
             case .bytes(let count):
@@ -128,6 +140,7 @@ final class H1Downstream: Connection {
 
     /// Goes on with what was read ahead; called when the exchange before it has ended.
     override func resume() {
+        guard !hasHadItsShare else { return context.loop.defer(self) }
         if !incoming.isEmpty, wantsInput { processIncoming() }
         if fd >= 0, isReadable { readReady() }
         context.flush()
@@ -143,6 +156,10 @@ final class H1Downstream: Connection {
             switch state {
             case .idle, .head:
                 guard queuedBytes == 0 else { return used }
+                if hasHadItsShare {
+                    context.loop.defer(self)
+                    return used
+                }
                 let length = readHead(UnsafeRawBufferPointer(rest))
                 if length == 0 { return used }
                 used += length
@@ -194,6 +211,11 @@ final class H1Downstream: Connection {
     private func begin(_ exchange: Exchange) {
         state = .exchange
         self.exchange = exchange
+        if shareTurn != context.loop.turns {
+            shareTurn = context.loop.turns
+            share = 0
+        }
+        share += 1
         writer.reset()
         context.loop.timers.disarm(timer)
         exchange.begin(self, startedAt: headStarted)
@@ -211,8 +233,13 @@ final class H1Downstream: Connection {
             chunks.reset()
         }
         isBodyComplete = false
-        window.beginReceiving(bytesReceived)
+        beginReceivingWindow()
         arm(after: listener.settings.bodyTimeout)
+    }
+
+    private func beginReceivingWindow() {
+        window.beginReceiving(
+            bytesReceived, until: context.loop.now + listener.settings.bodyTimeout)
     }
 
     /// Hands on a part of the request's body; returns the bytes used up.
@@ -259,6 +286,8 @@ final class H1Downstream: Connection {
 
     /// Body bytes that the client has not yet been heard on; reading may go on.
     func resumeReading() {
+        // While it was held up, the client could not be quick.
+        if !isBodyComplete { beginReceivingWindow() }
         if isReadable || !incoming.isEmpty { context.loop.defer(self) }
     }
 
@@ -272,7 +301,8 @@ final class H1Downstream: Connection {
     /// The answer is complete, and the exchange no longer needs this connection.
     func exchangeEnded(mayPersist: Bool) {
         exchange = nil
-        window.end()
+        window.endSending()
+        window.endReceiving()
         countSent()
         guard mayPersist, isBodyComplete, !proxy.isDraining else { return linger() }
         state = .idle
@@ -303,7 +333,19 @@ final class H1Downstream: Connection {
 
     /// Ends an idle connection now, and any other after its exchange.
     func drain() {
+        guard state == .idle else { return }
+        // A request that has come already is answered: its client cannot know that it was late.
+        isReadable = true
+        readReady()
+        context.flush()
         if state == .idle { linger() }
+    }
+
+    /// Ends the connection now, whatever it is doing; who still waits for an answer is told why.
+    func cut() {
+        exchange?.refuse(.draining)
+        context.flush()
+        close()
     }
 
     // MARK: Ending
@@ -346,7 +388,9 @@ final class H1Downstream: Connection {
 
     override func sendQueueDrained() {
         switch state {
-        case .exchange, .tunnel: exchange?.downstreamDrained()
+        case .exchange, .tunnel:
+            window.endSending()
+            exchange?.downstreamDrained()
         case .idle, .head: resumeReading()
         case .lingering: finishSending()
         case .closed: break
@@ -355,8 +399,8 @@ final class H1Downstream: Connection {
 
     /// The client has not taken all that was sent: from now on it must read at the least rate.
     func watchSending() {
-        guard window.beginSending(bytesAcknowledged) else { return }
         let deadline = context.loop.now + listener.settings.sendTimeout
+        guard window.beginSending(bytesAcknowledged, until: deadline) else { return }
         if context.loop.timers.deadline(of: timer) > deadline {
             context.loop.timers.arm(timer, at: deadline)
         }
@@ -382,28 +426,26 @@ final class H1Downstream: Connection {
 
     private func checkPace() {
         let settings = listener.settings
-        let isSending = queuedBytes > 0
-        let isReceiving = state == .exchange && !isBodyComplete
-        if isSending,
-            window.isTooSlowSending(bytesAcknowledged, least: settings.sendBytesPerWindow)
-        {
-            if let exchange { exchange.downstreamTooSlow() } else { abort() }
-            return
+        let now = context.loop.now
+        if queuedBytes == 0 { window.endSending() }
+        if state != .exchange || isBodyComplete { window.endReceiving() }
+        if now >= window.sendingEnds {
+            if window.isTooSlowSending(bytesAcknowledged, least: settings.sendBytesPerWindow) {
+                if let exchange { exchange.downstreamTooSlow() } else { abort() }
+                return
+            }
+            window.endSending()
+            _ = window.beginSending(bytesAcknowledged, until: now + settings.sendTimeout)
         }
-        if isReceiving, exchange?.acceptsRequestBody == true,
-            window.isTooSlowReceiving(bytesReceived, least: settings.bodyBytesPerWindow)
-        {
-            exchange?.refuse(.clientTooSlow)
-            return
+        if now >= window.receivingEnds {
+            if let exchange, exchange.acceptsRequestBody, !exchange.awaitsContinue,
+                window.isTooSlowReceiving(bytesReceived, least: settings.bodyBytesPerWindow)
+            {
+                return exchange.refuse(.clientTooSlow)
+            }
+            beginReceivingWindow()
         }
-        window.end()
-        if isSending {
-            _ = window.beginSending(bytesAcknowledged)
-            arm(after: settings.sendTimeout)
-        }
-        if isReceiving {
-            window.beginReceiving(bytesReceived)
-            if !isSending { arm(after: settings.bodyTimeout) }
-        }
+        let next = min(window.sendingEnds, window.receivingEnds)
+        if next != .distantFuture { context.loop.timers.arm(timer, at: next) }
     }
 }

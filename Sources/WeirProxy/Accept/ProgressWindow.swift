@@ -1,22 +1,36 @@
 // Whether a client keeps the least pace, measured over one window at a time.
 
-/// Byte counts at the start of a window.
+import WeirTime
+
+/// Byte counts at the start of a window in each direction. A window is judged when it is over and
+/// not before, also where the other direction's window ends earlier.
 struct ProgressWindow {
     private var sentAtStart = UInt64.max
     private var receivedAtStart = UInt64.max
+    private(set) var sendingEnds = Instant.distantFuture
+    private(set) var receivingEnds = Instant.distantFuture
 
     /// Begins to watch sending; `false` when it is being watched already.
-    mutating func beginSending(_ bytesSent: UInt64) -> Bool {
+    mutating func beginSending(_ bytesSent: UInt64, until end: Instant) -> Bool {
         guard sentAtStart == .max else { return false }
         sentAtStart = bytesSent
+        sendingEnds = end
         return true
     }
 
-    mutating func beginReceiving(_ bytesReceived: UInt64) { receivedAtStart = bytesReceived }
+    mutating func beginReceiving(_ bytesReceived: UInt64, until end: Instant) {
+        receivedAtStart = bytesReceived
+        receivingEnds = end
+    }
 
-    mutating func end() {
+    mutating func endSending() {
         sentAtStart = .max
+        sendingEnds = .distantFuture
+    }
+
+    mutating func endReceiving() {
         receivedAtStart = .max
+        receivingEnds = .distantFuture
     }
 
     func isTooSlowSending(_ bytesSent: UInt64, least: UInt64) -> Bool {

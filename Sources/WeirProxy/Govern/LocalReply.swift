@@ -55,6 +55,10 @@ struct LocalReply {
                 count = out.count
             }
         }
+        // `//name` would be another host, which the request's path must not get to choose.
+        if location.starts(with: "//".utf8) {
+            location.removeFirst(location.prefix { $0 == UInt8(ascii: "/") }.count - 1)
+        }
         if !plan.stripQuery, !exchange.head.query.isEmpty {
             location += "?".utf8
             location += message[exchange.head.query]
@@ -62,50 +66,56 @@ struct LocalReply {
         return LocalReply(status: plan.status, location: location)
     }
 
-    /// Gathers the answer on the client's connection.
-    func write(_ exchange: Exchange, mayPersist: Bool, to downstream: H1Downstream) {
+    /// Gathers the answer on the client's connection; `false`, with nothing gathered, when it is
+    /// larger than any that weir can send.
+    func write(_ exchange: Exchange, mayPersist: Bool, to downstream: H1Downstream) -> Bool {
         withUnsafeTemporaryAllocation(byteCount: 512, alignment: 1) { memory in
             let body = writeBody(exchange, memory)
             let hasBody = exchange.head.method != .head && status != 204 && status != 304
-            let lines = exchange.route?.responseEdits.lines
-            let bound = 768 + location.count + (lines?.count ?? 0) + (hasBody ? body.count : 0)
+            let edits = exchange.route?.responseEdits ?? FieldEdits()
+            let bound =
+                768 + location.count + typeLength + edits.lines.count
+                + (hasBody ? body.count : 0)
             var out = ByteWriter(downstream.reserve(bound))
             out.append("HTTP/1.1 ")
             out.append(decimal: status)
             out.append(" ")
             out.append(StatusReason.text(for: status))
             out.append("\r\n")
-            H1ResponseHead.writeDate(exchange.proxy, &out)
-            writeType(&out)
+            if !edits.drop("date") { H1ResponseHead.writeDate(exchange.proxy, &out) }
+            writeType(edits, &out)
             if status != 204, status != 304 { H1ResponseHead.writeLength(Int64(body.count), &out) }
-            if !location.isEmpty {
+            if !location.isEmpty, !edits.drop("location") {
                 out.append("location: ")
                 location.withUnsafeBytes { out.append($0) }
                 out.append("\r\n")
             }
-            out.append("x-request-id: ")
-            out.append(exchange.message.requestID)
-            out.append("\r\n")
-            if let lines { out.append(lines.bytes) }
+            if !edits.drop("x-request-id") { H1ResponseHead.writeRequestID(exchange, &out) }
+            out.append(edits.lines.bytes)
             H1ResponseHead.writeConnection(exchange, isKept: mayPersist, &out)
             out.append("\r\n")
             if hasBody {
                 out.append(body)
                 exchange.record.responseBodyBytes = Int64(body.count)
             }
+            guard !out.hasOverflowed else { return false }
             downstream.commit(out.count)
+            return true
         }
     }
 
-    private func writeType(_ out: inout ByteWriter) {
+    private var typeLength: Int { if case .text(_, let type) = body { type.count } else { 0 } }
+
+    private func writeType(_ edits: FieldEdits, _ out: inout ByteWriter) {
         switch body {
-        case .none: break
-        case .text(_, let type):
+        case .text(_, let type) where !edits.drop("content-type"):
             out.append("content-type: ")
             out.append(type.bytes)
             out.append("\r\n")
+        case .none, .text: break
         case .refusal(let refusal):
-            out.append("content-type: application/json\r\nx-weir-reason: ")
+            if !edits.drop("content-type") { out.append("content-type: application/json\r\n") }
+            out.append("x-weir-reason: ")
             out.append(refusal.code)
             out.append("\r\n")
         }
@@ -144,8 +154,7 @@ struct LocalReply {
 
     private static func answer(_ refusal: Refusal) -> Text {
         let body =
-            "{\"status\":503,\"reason\":\"\(refusal.code)\","
-            + "\"message\":\"\(refusal.message)\"}\n"
+            "{\"status\":503,\"reason\":\"\(refusal.code)\",\"message\":\"\(refusal.message)\"}\n"
         return Text(
             """
             HTTP/1.1 503 Service Unavailable\r

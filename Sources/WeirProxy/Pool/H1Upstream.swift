@@ -68,6 +68,9 @@ final class H1Upstream: Connection {
         arm(after: pool.connectTimeout)
     }
 
+    // Where the loop refuses to watch the connection, nothing else would remove it.
+    deinit { context.loop.timers.remove(timer) }
+
     private func arm(after interval: Interval) {
         context.loop.timers.arm(timer, at: context.loop.now + interval)
     }
@@ -301,7 +304,9 @@ final class H1Upstream: Connection {
     private func endOfInput() {
         switch state {
         case .idle: close()
-        case .tunnel: exchange?.tunnelEndFromUpstream()
+        case .tunnel:
+            exchange?.tunnelEndFromUpstream()
+            if isReleased { settle() }
         case .busy:
             if isHeadComplete, case .untilClose = framing {
                 isResponseComplete = true

@@ -8,10 +8,11 @@ enum H1RequestHead {
     /// Bytes that weir adds at most, beyond the client's head and the route's lines.
     private static let additions = 512
 
-    /// Gathers the head of an exchange's request on its upstream connection.
+    /// Gathers the head of an exchange's request on its upstream connection; `false`, with nothing
+    /// gathered, when it is larger than any that weir can send.
     static func write(
         _ exchange: Exchange, route: RoutePlan, cluster: Cluster, to upstream: H1Upstream
-    ) {
+    ) -> Bool {
         write(exchange, exchange.head, exchange.message.bytes, route, cluster, to: upstream)
     }
 
@@ -19,22 +20,27 @@ enum H1RequestHead {
     private static func write(
         _ exchange: Exchange, _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer,
         _ route: RoutePlan, _ cluster: Cluster, to upstream: H1Upstream
-    ) {
+    ) -> Bool {
         let edits = route.requestEdits
-        let hostLength = max(head.authority.length, 300)
+        // The path and each field are written once, the authority twice.
         let bound =
-            2 * message.count + Int(hostLength) + edits.lines.count
-            + (route.prefixRewrite?.count ?? 0) + Self.additions
+            message.count + 2 * Int(head.authority.length) + edits.lines.count
+            + (route.prefixRewrite?.count ?? 0) + cluster.plan.hostHeader.length
+            + upstream.pool.name.count + Self.additions
         var out = ByteWriter(upstream.reserve(bound))
         writeRequestLine(exchange, head, message, route, &out)
         writeHost(head, message, cluster, upstream.pool, &out)
         let isTrusted = exchange.record.isPeerTrusted
         writeFields(head, message, edits, isTrusted, &out)
-        writeForwarding(exchange, head, message, isTrusted, &out)
+        writeForwarding(exchange, head, message, edits, isTrusted, &out)
         out.append(edits.lines.bytes)
-        upstream.writer.begin(writeFraming(head, message, &out))
+        let mode = writeFraming(head, message, &out)
         out.append("\r\n")
+        // A head that was cut would mean something else.
+        guard !out.hasOverflowed else { return false }
+        upstream.writer.begin(mode)
         upstream.commit(out.count)
+        return true
     }
 
     @inline(__always)
@@ -123,16 +129,17 @@ enum H1RequestHead {
     @inline(__always)
     private static func writeForwarding(
         _ exchange: Exchange, _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer,
-        _ isTrusted: Bool, _ out: inout ByteWriter
+        _ edits: FieldEdits, _ isTrusted: Bool, _ out: inout ByteWriter
     ) {
-        var hasProto = false
-        var hasHost = false
-        out.append("x-forwarded-for: ")
+        let hasFor = edits.drop("x-forwarded-for")
+        var hasProto = edits.drop("x-forwarded-proto")
+        var hasHost = edits.drop("x-forwarded-host")
+        if !hasFor { out.append("x-forwarded-for: ") }
         if isTrusted {
             for index in 0..<head.fields.count {
                 let field = head.fields[index]
                 switch field.known {
-                case .xForwardedFor:
+                case .xForwardedFor where !hasFor:
                     out.append(message[valueOf: field])
                     out.append(", ")
                 case .xForwardedProto: hasProto = true
@@ -141,16 +148,24 @@ enum H1RequestHead {
                 }
             }
         }
-        exchange.writeClientAddress(&out)
-        if !hasProto { out.append("\r\nx-forwarded-proto: http") }
-        if !hasHost, !head.authority.isEmpty {
-            out.append("\r\nx-forwarded-host: ")
-            out.append(message[head.authority])
+        if !hasFor {
+            exchange.writeClientAddress(&out)
+            out.append("\r\n")
         }
-        out.append("\r\nx-request-id: ")
-        out.append(exchange.message.requestID)
-        out.append(
-            head.minorVersion == 0 ? "\r\nvia: 1.0 weir\r\n" : "\r\nvia: 1.1 weir\r\n")
+        if !hasProto { out.append("x-forwarded-proto: http\r\n") }
+        if !hasHost, !head.authority.isEmpty {
+            out.append("x-forwarded-host: ")
+            out.append(message[head.authority])
+            out.append("\r\n")
+        }
+        if !edits.drop("x-request-id") {
+            out.append("x-request-id: ")
+            out.append(exchange.message.requestID)
+            out.append("\r\n")
+        }
+        if !edits.drop("via") {
+            out.append(head.minorVersion == 0 ? "via: 1.0 weir\r\n" : "via: 1.1 weir\r\n")
+        }
     }
 
     @inline(__always)
@@ -225,4 +240,17 @@ extension FieldEdits {
         let name = message[nameOf: field]
         return dropped.contains { Bytes.areEqual(name, ignoringCase: $0.bytes) }
     }
+
+    /// The route removes or sets the field of this name, which is in lower case.
+    @inline(__always)
+    func drop(_ name: StaticString) -> Bool {
+        if dropped.isEmpty { return false }
+        let bytes = UnsafeRawBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount)
+        return dropped.contains { Bytes.areEqual($0.bytes, bytes) }
+    }
+}
+
+extension ClusterPlan.HostHeader {
+    /// Bytes of a fixed text.
+    fileprivate var length: Int { if case .fixed(let text) = self { text.count } else { 0 } }
 }

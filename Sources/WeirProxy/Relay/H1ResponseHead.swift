@@ -7,29 +7,32 @@ import WeirNet
 enum H1ResponseHead {
     private static let additions = 512
 
-    /// Gathers the head of a final response; `head` is the index into `message`.
+    /// Gathers the head of a final response; `head` is the index into `message`. `false`, with
+    /// nothing gathered, when it is larger than any that weir can send.
     static func write(
         _ exchange: Exchange, _ head: borrowing ResponseHead, _ message: UnsafeRawBufferPointer,
         route: RoutePlan, mayPersist: Bool, to downstream: H1Downstream
-    ) {
+    ) -> Bool {
         let proxy = exchange.proxy
         let edits = route.responseEdits
         var out = ByteWriter(
             downstream.reserve(message.count + edits.lines.count + Self.additions))
         writeStatusLine(head, message, &out)
         let hasDate = writeFields(head, message, edits, &out)
-        if !hasDate { writeDate(proxy, &out) }
-        out.append("via: 1.1 weir\r\nx-request-id: ")
-        out.append(exchange.message.requestID)
-        out.append("\r\n")
+        if !hasDate, !edits.drop("date") { writeDate(proxy, &out) }
+        if !edits.drop("via") { out.append("via: 1.1 weir\r\n") }
+        if !edits.drop("x-request-id") { writeRequestID(exchange, &out) }
         out.append(edits.lines.bytes)
         let mode = writeFraming(exchange.head, head, message, &out)
-        downstream.writer.begin(mode)
         if head.status != 101 {
             writeConnection(exchange, isKept: mayPersist && mode != .untilClose, &out)
         }
         out.append("\r\n")
+        // A head that was cut would mean something else.
+        guard !out.hasOverflowed else { return false }
+        downstream.writer.begin(mode)
         downstream.commit(out.count)
+        return true
     }
 
     /// Gathers an interim response.
@@ -41,7 +44,8 @@ enum H1ResponseHead {
         writeStatusLine(head, message, &out)
         _ = writeFields(head, message, FieldEdits(), &out)
         out.append("\r\n")
-        downstream.commit(out.count)
+        // What only informs can be left out.
+        if !out.hasOverflowed { downstream.commit(out.count) }
     }
 
     @inline(__always)
@@ -84,6 +88,12 @@ enum H1ResponseHead {
         case .contentLength, .transferEncoding, .xRequestID: return false
         default: return true
         }
+    }
+
+    static func writeRequestID(_ exchange: Exchange, _ out: inout ByteWriter) {
+        out.append("x-request-id: ")
+        out.append(exchange.message.requestID)
+        out.append("\r\n")
     }
 
     static func writeDate(_ proxy: Proxy, _ out: inout ByteWriter) {
