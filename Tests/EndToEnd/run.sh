@@ -36,8 +36,8 @@ export WEIR_ORIGIN=$scratch/debug/weir-origin
 export WEIR_TEST_SLOWDOWN=${WEIR_TEST_SLOWDOWN:-$slowdown}
 # The backtracer hangs on a crash and hides the sanitizer's report.
 export SWIFT_BACKTRACE=enable=no
-# What lives as long as the process is not freed at its end.
-export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:${ASAN_OPTIONS:-}
+export ASAN_OPTIONS=detect_leaks=1:${ASAN_OPTIONS:-}
+export LSAN_OPTIONS=suppressions=$tests/lsan.suppressions:print_suppressions=0:${LSAN_OPTIONS:-}
 export TSAN_OPTIONS=halt_on_error=1:exitcode=66:suppressions=$tests/tsan.suppressions:${TSAN_OPTIONS:-}
 if [ "$sanitizer" = thread ]; then
     # Races need company; a test that depends on a number of workers names it.
