@@ -88,12 +88,11 @@ for target in "$@"; do
     echo "$target: ${runs:-no} executions, ${rate:-0}/s," \
         "corpus $seeds -> $(find "$folder" -type f | wc -l), $verdict"
     if [ "$keep" = 1 ] && [ "$code" -eq 0 ]; then
-        # Only what adds to the seeds' coverage, and of that the smallest inputs.
-        mkdir -p "$corpus/found/$target" "$work/merged"
-        rm -rf "$work/seeds" "$work/merged"
-        mkdir -p "$work/merged"
+        # Only what reaches code that the seeds do not, and of that the smallest inputs.
+        mkdir -p "$corpus/found/$target"
+        rm -rf "$work/seeds"
         seed "$target" "$work/seeds"
-        timeout -k 10 600 "$binary" -merge=1 -rss_limit_mb=2048 -max_len=4096 \
+        timeout -k 10 600 "$binary" -merge=1 -use_counters=0 -rss_limit_mb=2048 -max_len=4096 \
             "$work/seeds" "$folder" > "$log.merge" 2>&1
         for input in "$work/seeds"/*; do
             name=$(basename "$input")
