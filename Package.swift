@@ -4,13 +4,17 @@ import PackageDescription
 // Arrows between targets point one way only; `Tests/TidyTests` fails on an import that is not
 // declared here. See docs/architecture.md for what each layer owns.
 
-let strict: [SwiftSetting] = [
-    .swiftLanguageMode(.v6),
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("InternalImportsByDefault"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-    .treatAllWarnings(as: .error),
-]
+// `WEIR_FUZZ=1` adds the fuzzers and instruments everything they reach; see Tests/Fuzz/run.sh.
+let isFuzzed = Context.environment["WEIR_FUZZ"] == "1"
+
+let strict: [SwiftSetting] =
+    (isFuzzed ? [.unsafeFlags(["-sanitize=fuzzer,address"])] : []) + [
+        .swiftLanguageMode(.v6),
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+        .treatAllWarnings(as: .error),
+    ]
 
 // Dynamic exclusivity checks were a third of the instructions of a proxied request. Debug builds,
 // which all tests run, keep them; see docs/adr/0004-exclusivity-checks.md.
@@ -21,6 +25,14 @@ func layer(
     _ name: String, _ dependencies: [Target.Dependency], _ settings: [SwiftSetting] = strict
 ) -> Target {
     .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func fuzzer(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(
+        name: "Fuzz\(name)", dependencies: ["FuzzSupport", "FuzzDriver"] + dependencies,
+        path: "Tests/Fuzz/\(name)",
+        swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])],
+        linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])])
 }
 
 func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
@@ -75,8 +87,28 @@ let package = Package(
         tests("WeirNetTests", ["WeirNet", "WeirTime", "CWeir"]),
         tests("WeirTelemetryTests", ["WeirTelemetry", "WeirTime"]),
         tests("WeirAdminTests", ["WeirAdmin", "WeirNet", "WeirHTTP", "WeirTime"]),
-        tests("WeirProxyTests", ["WeirProxy", "WeirNet", "WeirHTTP", "WeirPolicy", "WeirTime"]),
-        tests("WeirServerTests", ["WeirServer", "WeirConfig", "WeirProxy", "WeirTime"]),
+        tests(
+            "WeirProxyTests",
+            ["WeirProxy", "WeirNet", "WeirHTTP", "WeirPolicy", "WeirTelemetry", "WeirTime"]),
+        tests(
+            "WeirServerTests",
+            [
+                "WeirServer", "WeirConfig", "WeirProxy", "WeirNet", "WeirPolicy", "WeirTelemetry",
+                "WeirAdmin", "WeirTime",
+            ]),
         tests("TidyTests", []),
     ]
 )
+
+if isFuzzed {
+    package.targets += [
+        .target(name: "FuzzDriver", path: "Tests/Fuzz/Driver"),
+        .target(
+            name: "FuzzSupport", dependencies: ["WeirHTTP"], path: "Tests/Fuzz/Support",
+            swiftSettings: strict),
+        fuzzer("Request", ["WeirHTTP"]),
+        fuzzer("Response", ["WeirHTTP"]),
+        fuzzer("Chunked", ["WeirHTTP"]),
+        fuzzer("Config", ["WeirConfig"]),
+    ]
+}

@@ -1,3 +1,4 @@
+// What Glibc shows to those who ask for GNU extensions, wrapped so that Swift sees it too.
 #define _GNU_SOURCE
 #include "cweir.h"
 

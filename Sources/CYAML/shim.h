@@ -1,1 +1,2 @@
+// libyaml, for the configuration file.
 #include <yaml.h>

@@ -35,7 +35,8 @@ package enum ConfigurationReference {
         var out = "## \(title)\n\n\(section.doc)\n\n"
         if !section.example.isEmpty { out += "```yaml\n\(section.example)\n```\n\n" }
         out +=
-            "| key | type | default | bounds | takes effect | what it does |\n|---|---|---|---|---|---|\n"
+            "| key | type | default | bounds | takes effect | what it does |\n"
+            + "|---|---|---|---|---|---|\n"
         for key in section.keys where !key.isLater {
             let defaultText = key.isRequired ? "required" : key.defaultText.map { "`\($0)`" } ?? ""
             let cells = [

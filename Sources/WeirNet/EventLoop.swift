@@ -52,8 +52,8 @@ public struct Events: OptionSet, Sendable {
 /// An epoll loop with a timer wheel. Lives on one thread.
 package final class EventLoop {
     private static let batch = 256
-    /// Timers that one turn serves; the rest have the next turn, which does not wait. A handler that
-    /// arms its timer for the past again and again thus cannot hold the loop.
+    /// Timers that one turn serves; the rest have the next turn, which does not wait. A handler
+    /// that arms its timer for the past again and again thus cannot hold the loop.
     private static let expiryBatch = 4096
 
     /// The time of this turn; constant within it.

@@ -368,8 +368,8 @@ final class Exchange: TimerTarget {
         guard let downstream else { return }
         hasResponseBegun = true
         record.status = reply.status
-        // A client that waits for `100 Continue` may send the body all the same, or not at all: what
-        // it sends next could be either.
+        // A client that waits for `100 Continue` may send the body all the same, or not at all:
+        // what it sends next could be either.
         let isBodyCertain = isRequestComplete || !head.expectsContinue
         var keeps = mayPersist && isBodyCertain && downstream.canDiscardBody
         if !reply.write(self, mayPersist: keeps, to: downstream) { keeps = false }

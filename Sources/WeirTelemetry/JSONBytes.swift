@@ -3,8 +3,8 @@
 import CWeir
 import Glibc
 
-/// A place in memory that JSON text is written at. The caller guarantees the room: a number takes at
-/// most 20 bytes, a string at most `JSONBytes.room(for:)`.
+/// A place in memory that JSON text is written at. The caller guarantees the room: a number takes
+/// at most 20 bytes, a string at most `JSONBytes.room(for:)`.
 struct JSONBytes {
     var next: UnsafeMutablePointer<UInt8>
 

@@ -5,47 +5,9 @@ upstream. Forwarded: exactly this reached the upstream. Either: RFC 9110 and 911
 both ends are checked in full. Dropped: the client stopped half-way; nothing reached the upstream.
 """
 
-from dataclasses import dataclass, field
+from verdicts import Case, Dropped, Either, Forwarded, Refused
 
 HEAD_LIMIT, FIELD_LIMIT, URI_LIMIT, BODY_LIMIT = 8 << 10, 50, 2 << 10, 8 << 10
-
-
-@dataclass(frozen=True)
-class Refused:
-    statuses: tuple = (400,)
-    reasons: tuple = ("bad_request",)
-    #: Framing is in doubt, so the connection must end; otherwise it may.
-    closes: bool = True
-
-
-@dataclass(frozen=True)
-class Forwarded:
-    method: str = "GET"
-    target: str = "/"
-    body: bytes = b""
-    has: dict = field(default_factory=dict)
-    lacks: tuple = ()
-    trailers: tuple = None
-
-
-@dataclass(frozen=True)
-class Either:
-    refused: Refused
-    forwarded: Forwarded
-
-
-@dataclass(frozen=True)
-class Dropped:
-    pass
-
-
-@dataclass(frozen=True)
-class Case:
-    name: str
-    data: bytes
-    #: One verdict for each request in `data`, in order.
-    verdicts: tuple
-
 
 BAD = Refused()
 UNKNOWN = Refused((400, 501), ("bad_request", "not_implemented"))

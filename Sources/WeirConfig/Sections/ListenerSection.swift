@@ -126,8 +126,8 @@ enum LimitsSection {
         {
             report.warning(
                 .limitOrder, at: range,
-                "request_uri_bytes (\(Quantity.text(bytes: Int64(limits.requestURIBytes)))) exceeds "
-                    + "request_header_bytes "
+                "request_uri_bytes (\(Quantity.text(bytes: Int64(limits.requestURIBytes)))) "
+                    + "exceeds request_header_bytes "
                     + "(\(Quantity.text(bytes: Int64(limits.requestHeaderBytes)))), which holds it",
                 help: "the smaller of the two decides")
         }

@@ -1,9 +1,13 @@
 """Configurations as Python values; the one place that knows how they are spelled in YAML."""
 
+import os
 import random
 import socket
 
 import yaml
+
+#: Workers of an instance whose test does not depend on their number.
+WORKERS = int(os.environ.get("WEIR_TEST_WORKERS", "2"))
 
 
 def listener(name="edge", address="127.0.0.1:0", limits=None, trusted=None):
@@ -57,7 +61,7 @@ def configuration(clusters, routes=None, listeners=None, runtime=None):
     """A whole file but for `admin` and the access log, which the harness adds."""
     made = {
         "version": 1,
-        "runtime": {"workers": 2, "drain_timeout": "10s"} | (runtime or {}),
+        "runtime": {"workers": WORKERS, "drain_timeout": "10s"} | (runtime or {}),
         "listeners": listeners or [listener()],
         "routes": routes if routes is not None else [forward()],
     }

@@ -1,0 +1,48 @@
+#!/bin/bash
+# Builds weir and runs the end-to-end suite: run.sh [none|address|thread] [pytest arguments].
+#
+# A sanitizer's build has a scratch path of its own, .build/asan or .build/tsan.
+set -eu -o pipefail
+tests=$(cd "$(dirname "$0")" && pwd)
+cd "$tests/../.."
+top=$PWD
+
+sanitizer=none
+case "${1:-}" in
+    none | address | thread)
+        sanitizer=$1
+        shift
+        ;;
+esac
+
+case "$sanitizer" in
+    none) scratch=$top/.build build=() slowdown=1 ;;
+    address) scratch=$top/.build/asan build=(--sanitize=address) slowdown=4 ;;
+    thread) scratch=$top/.build/tsan build=(--sanitize=thread) slowdown=6 ;;
+esac
+for product in weir weir-origin; do
+    swift build --scratch-path "$scratch" "${build[@]}" --product "$product"
+done
+
+venv=$top/.build/e2e-venv
+if ! cmp -s "$tests/requirements.txt" "$venv/requirements.txt"; then
+    python3 -m venv --clear "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$tests/requirements.txt"
+    cp "$tests/requirements.txt" "$venv/requirements.txt"
+fi
+
+export WEIR_BIN=$scratch/debug/weir
+export WEIR_ORIGIN=$scratch/debug/weir-origin
+export WEIR_TEST_SLOWDOWN=${WEIR_TEST_SLOWDOWN:-$slowdown}
+# The backtracer hangs on a crash and hides the sanitizer's report.
+export SWIFT_BACKTRACE=enable=no
+export ASAN_OPTIONS=detect_leaks=1:${ASAN_OPTIONS:-}
+export LSAN_OPTIONS=suppressions=$tests/lsan.suppressions:print_suppressions=0:${LSAN_OPTIONS:-}
+export TSAN_OPTIONS=halt_on_error=1:exitcode=66:suppressions=$tests/tsan.suppressions:${TSAN_OPTIONS:-}
+if [ "$sanitizer" = thread ]; then
+    # Races need company; a test that depends on a number of workers names it.
+    export WEIR_TEST_WORKERS=${WEIR_TEST_WORKERS:-4}
+fi
+
+cd "$tests"
+exec "$venv/bin/pytest" -p no:cacheprovider "$@"

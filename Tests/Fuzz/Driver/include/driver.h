@@ -1,0 +1,1 @@
+// The entry points of the fuzzers; nothing for Swift to call.
