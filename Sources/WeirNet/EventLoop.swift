@@ -113,6 +113,15 @@ package final class EventLoop {
         _ = Unmanaged.passRetained(source)
     }
 
+    /// Stops or starts looking at a source that is watched for reading.
+    package func setReading(_ source: EventSource, _ isEnabled: Bool) {
+        guard source.fd >= 0 else { return }
+        var event = epoll_event()
+        event.events = isEnabled ? EPOLLIN.rawValue : 0
+        event.data.ptr = Unmanaged.passUnretained(source).toOpaque()
+        _ = epoll_ctl(epoll, EPOLL_CTL_MOD, source.fd, &event)
+    }
+
     /// Closes a source's descriptor and forgets the source at the end of the turn: an event of
     /// this turn's batch may still point at it.
     package func remove(_ source: EventSource) {

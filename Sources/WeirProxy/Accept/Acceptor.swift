@@ -3,6 +3,7 @@
 import Glibc
 import WeirNet
 import WeirTelemetry
+import WeirTime
 import WeirPolicy
 
 /// A listener in use; its settings change in place with a reload, also for open connections.
@@ -23,18 +24,23 @@ final class Listener {
 final class Acceptor: EventSource {
     /// Connections taken a turn, so that established ones get their turn as well.
     private static let batch = 64
+    /// How long a listener rests that cannot even refuse: it stays readable, and looking at it
+    /// again and again would take the worker's whole time.
+    private static let pause = Interval.milliseconds(100)
 
     let listener: Listener
     private unowned let proxy: Proxy
     /// A descriptor held back: closing it makes room to take, tell and close one connection when
     /// the process has no other left.
     private var spare: Int32
+    private var timer = TimerID.none
 
     init(plan: ListenerPlan, proxy: Proxy) {
         listener = Listener(name: plan.name, settings: plan.settings)
         self.proxy = proxy
         spare = Self.openSpare()
         super.init(fd: plan.fd)
+        timer = proxy.loop.timers.add(self)
     }
 
     deinit { if spare >= 0 { _ = close(spare) } }
@@ -50,9 +56,19 @@ final class Acceptor: EventSource {
                 take(socket, peer)
             } catch {
                 proxy.counters.add(.acceptFailures)
-                guard error.isExhaustion, refuseWithSpare() else { return }
+                guard error.isExhaustion, refuseWithSpare() else { return rest() }
             }
         }
+    }
+
+    private func rest() {
+        proxy.loop.setReading(self, false)
+        proxy.loop.timers.arm(timer, at: proxy.loop.now + Self.pause)
+    }
+
+    override func timerFired() {
+        if spare < 0 { spare = Self.openSpare() }
+        proxy.loop.setReading(self, true)
     }
 
     private func take(_ socket: Int32, _ peer: SocketAddress) {
@@ -73,10 +89,7 @@ final class Acceptor: EventSource {
 
     /// Takes one connection with the spare descriptor, so that its client is told at once.
     private func refuseWithSpare() -> Bool {
-        guard spare >= 0 else {
-            spare = Self.openSpare()
-            return false
-        }
+        guard spare >= 0 else { return false }
         _ = close(spare)
         spare = -1
         defer { spare = Self.openSpare() }
@@ -102,6 +115,8 @@ final class Acceptor: EventSource {
     func stop() {
         accept(atMost: 4096)
         listener.isRemoved = true
+        proxy.loop.timers.remove(timer)
+        timer = .none
         proxy.loop.remove(self)
     }
 }

@@ -12,8 +12,6 @@ package final class Pattern: @unchecked Sendable {
     private let code: OpaquePointer
     private let data: OpaquePointer
     private let context: OpaquePointer
-    /// Matches that ran into the bounds, and so counted as not matching.
-    package private(set) var exhaustedCount = 0
 
     /// Compiles `source`; `nil` when it is not a valid expression. With `isWhole` it must match
     /// the whole subject.
@@ -60,7 +58,6 @@ package final class Pattern: @unchecked Sendable {
                 code, subject.baseAddress?.assumingMemoryBound(to: UInt8.self) ?? fallback,
                 subject.count, 0, 0, data, context)
         }
-        if result < 0, result != PCRE2_ERROR_NOMATCH { exhaustedCount &+= 1 }
         return result >= 0
     }
 }
