@@ -87,8 +87,15 @@ let package = Package(
         tests("WeirNetTests", ["WeirNet", "WeirTime", "CWeir"]),
         tests("WeirTelemetryTests", ["WeirTelemetry", "WeirTime"]),
         tests("WeirAdminTests", ["WeirAdmin", "WeirNet", "WeirHTTP", "WeirTime"]),
-        tests("WeirProxyTests", ["WeirProxy", "WeirNet", "WeirHTTP", "WeirPolicy", "WeirTime"]),
-        tests("WeirServerTests", ["WeirServer", "WeirConfig", "WeirProxy", "WeirTime"]),
+        tests(
+            "WeirProxyTests",
+            ["WeirProxy", "WeirNet", "WeirHTTP", "WeirPolicy", "WeirTelemetry", "WeirTime"]),
+        tests(
+            "WeirServerTests",
+            [
+                "WeirServer", "WeirConfig", "WeirProxy", "WeirNet", "WeirPolicy", "WeirTelemetry",
+                "WeirAdmin", "WeirTime",
+            ]),
         tests("TidyTests", []),
     ]
 )

@@ -240,10 +240,10 @@ open class Connection: EventSource {
             switch result {
             case .bytes(let n): sent = n
             case .wouldBlock: break
-            case .failed, .endOfStream:
-                // The loop reports it as `hungUp`, after what can still be read.
-                isBroken = true
+            case .failed(let error):
+                fail(error)
                 return .broken
+            case .endOfStream: return sendState
             }
             bytesSent &+= UInt64(sent)
             if sent == total { return .sent }
@@ -285,10 +285,11 @@ open class Connection: EventSource {
                 if n < bytes.count { return }
             case .wouldBlock:
                 return
-            case .failed, .endOfStream:
-                isBroken = true
+            case .failed(let error):
+                fail(error)
                 outgoing.clear(pool: context.pool)
                 return
+            case .endOfStream: return
             }
         }
         sendQueueDrained()
@@ -304,6 +305,13 @@ open class Connection: EventSource {
     }
 
     // MARK: Ending
+
+    /// Sending has failed. The loop reports a dead connection as `hungUp`, after what can still be
+    /// read; one that failed for want of kernel memory is not dead, and must be ended.
+    private final func fail(_ error: SystemError) {
+        isBroken = true
+        if error.isExhaustion { breakOff() }
+    }
 
     /// Gives up on a connection from within a handler that is still using it: the loop reports
     /// the shutdown as `hungUp` in its next turn.

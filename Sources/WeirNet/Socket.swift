@@ -153,6 +153,12 @@ package enum Socket {
         }
     }
 
+    /// There is nothing to read, not even an end of stream.
+    package static func isSilent(_ fd: Int32) -> Bool {
+        var byte: UInt8 = 0
+        return recv(fd, &byte, 1, Int32(MSG_PEEK)) < 0 && cweir_errno() == EAGAIN
+    }
+
     /// Sends as much as the socket takes.
     package static func send(_ fd: Int32, _ buffer: UnsafeRawPointer, count: Int) -> Transfer {
         while true {

@@ -25,7 +25,7 @@ final class Exchange: TimerTarget {
     // the loop keeps a connection until the end of the turn in which it closes and says so here.
     private(set) var client: Borrowed<H1Downstream>?
     private(set) var matched: Borrowed<RoutePlan>?
-    private(set) unowned(unsafe) var upstream: H1Upstream?
+    unowned(unsafe) var upstream: H1Upstream?
     private(set) unowned(unsafe) var cluster: Cluster?
     private(set) unowned(unsafe) var pool: Pool?
     var downstream: H1Downstream? { client?.object }
@@ -34,21 +34,21 @@ final class Exchange: TimerTarget {
     /// The request's head, and the index into it.
     var message = HeadStore()
     var head: RequestHead
-    private var timer = TimerID.none
+    var timer = TimerID.none
     /// Body bytes that wait for an upstream connection.
     private var held = ByteQueue()
     private var heldTrailers: [UInt8] = []
     var record = ExchangeRecord()
 
-    private var isRequestComplete = true
-    private var isUpstreamReady = false
-    private var hasResponseBegun = false
-    private var isDiscarding = false
-    private var isReplay = false
-    private var touchedAt = Instant.distantPast
-    private var hasContinued = false
+    var isRequestComplete = true
+    var isUpstreamReady = false
+    var hasResponseBegun = false
+    var isDiscarding = false
+    var isReplay = false
+    var touchedAt = Instant.distantPast
+    var hasContinued = false
     /// What the endpoint had taken of the request when the timer last looked.
-    private var acknowledged: UInt64 = 0
+    var acknowledged: UInt64 = 0
 
     init(proxy: Proxy, fields: Int) {
         self.proxy = proxy
@@ -67,7 +67,7 @@ final class Exchange: TimerTarget {
         if head.fields.capacity < fields { head = RequestHead(maxFields: fields) }
     }
 
-    private var now: Instant { proxy.loop.now }
+    var now: Instant { proxy.loop.now }
 
     // MARK: Decode
 
@@ -189,7 +189,7 @@ final class Exchange: TimerTarget {
 
     // MARK: PickEndpoint and Pool
 
-    private func pickEndpoint() {
+    func pickEndpoint() {
         guard let cluster, let route else { return }
         pickEndpoint(of: cluster, for: route)
     }
@@ -206,7 +206,7 @@ final class Exchange: TimerTarget {
         pool.counters.add(.attempts)
         pool.counters.add(.requestsActive)
         pool.state.begin()
-        if !isReplay, let kept = pool.takeIdle() {
+        if !isReplay, let kept = takeKept(pool) {
             upstream = kept
             kept.assign(self)
             return sendRequest(over: kept, route, cluster)
@@ -221,6 +221,18 @@ final class Exchange: TimerTarget {
             fail(error.isExhaustion ? .exhausted : .connect)
         }
     }
+
+    /// A kept connection. The endpoint may have closed it in this very turn: a request that could
+    /// not be sent once more makes sure, for the price of a system call.
+    private func takeKept(_ pool: Pool) -> H1Upstream? {
+        while let kept = pool.takeIdle() {
+            if isRepeatable || Socket.isSilent(kept.fd) { return kept }
+            kept.close()
+        }
+        return nil
+    }
+
+    var isRepeatable: Bool { head.method.isSafe && head.framing == .none }
 
     /// The upstream connection is ready for the request.
     func upstreamConnected() {
@@ -249,32 +261,6 @@ final class Exchange: TimerTarget {
             held.clear(pool: proxy.context.pool)
         }
         if !isRequestComplete { downstream?.resumeReading() }
-    }
-
-    /// Limits the wait for a response; until the request is complete, that for the endpoint to
-    /// take some of it or to ask for it.
-    private func armResponseTimer(_ route: RoutePlan) {
-        guard route.timeout == .max else {
-            return proxy.loop.timers.arm(timer, at: now + route.timeout)
-        }
-        if isRequestComplete {
-            proxy.loop.timers.disarm(timer)
-        } else {
-            proxy.loop.timers.arm(timer, at: now + route.idleTimeout)
-        }
-    }
-
-    /// The client waits to be asked for its body.
-    var awaitsContinue: Bool {
-        head.expectsContinue && !hasContinued && record.requestBodyBytes == 0 && !isDiscarding
-    }
-
-    /// A byte moved: the stream is not idle.
-    private func touch() {
-        // Once a turn is enough, however many parts of the message came in it.
-        guard hasResponseBegun, touchedAt != now, let matched else { return }
-        touchedAt = now
-        proxy.loop.timers.arm(timer, at: now + matched.use { $0.idleTimeout })
     }
 
     // MARK: Relay
@@ -308,8 +294,8 @@ final class Exchange: TimerTarget {
         let isWritten = client.use { downstream in
             matched.use { route in
                 H1ResponseHead.write(
-                    self, proxy.responseHead, bytes, route: route, mayPersist: mayPersist,
-                    to: downstream)
+                    self, proxy.responseHead, bytes, route: route,
+                    mayPersist: mayPersist && !awaitsContinue, to: downstream)
             }
         }
         guard isWritten else { return upstreamMalformed() }
@@ -362,90 +348,12 @@ final class Exchange: TimerTarget {
     func upstreamDrained() { downstream?.resumeReading() }
 
     /// The answer lets the client's connection be used again.
-    private var mayPersist: Bool { head.isPersistent && !proxy.isDraining }
-
-    // MARK: Relay after 101
-
-    private func beginTunnel() {
-        record.isTunnel = true
-        upstream?.beginTunnel()
-        downstream?.beginTunnel()
+    var mayPersist: Bool {
+        guard head.isPersistent, !proxy.isDraining, let client else { return false }
+        return client.use { !$0.listener.isRemoved }
     }
 
-    func tunnelToUpstream(_ bytes: UnsafeRawBufferPointer) {
-        record.requestBodyBytes &+= Int64(bytes.count)
-        upstream?.gather(bytes)
-        touch()
-    }
-
-    func tunnelToDownstream(_ bytes: UnsafeRawBufferPointer) {
-        guard let downstream else { return }
-        record.responseBodyBytes &+= Int64(bytes.count)
-        downstream.gather(bytes)
-        if downstream.flush() == .queued { downstream.watchSending() }
-        touch()
-    }
-
-    /// One side has ended its sending: the other side is told, and may still answer.
-    func tunnelEndFromDownstream() {
-        guard let upstream else { return }
-        upstream.flush()
-        // Rule: the upstream's own end is taken up when it is read, after all that came before it.
-        Socket.shutdownSending(upstream.fd)
-    }
-
-    func tunnelEndFromUpstream() {
-        guard let downstream else { return }
-        downstream.flush()
-        if let upstream { release(upstream) }
-        finish()
-    }
-
-    // MARK: When it goes wrong
-
-    /// The attempt has failed; its connection is closed already.
-    func upstreamFailed(_ failure: AttemptFailure, connection: H1Upstream) {
-        upstream = nil
-        attemptEnded(isFailure: true)
-        // A kept connection may have been closed by the endpoint just as it was used: nothing has
-        // been processed then, and a safe request may be sent once more, over a new connection.
-        if failure == .reset, connection.isReused, !connection.hasAnswered, !isReplay,
-            head.method.isSafe, head.framing == .none, !record.isTunnel
-        {
-            isReplay = true
-            isUpstreamReady = false
-            pool?.counters.add(.replays)
-            return pickEndpoint()
-        }
-        fail(failure)
-    }
-
-    private func upstreamMalformed() {
-        upstream?.close()
-        upstream = nil
-        attemptEnded(isFailure: true)
-        fail(.malformed)
-    }
-
-    private func fail(_ failure: AttemptFailure) {
-        let counters = pool?.counters
-        record.endedBy = .upstream
-        switch failure {
-        case .connect: refuse(.upstreamConnect)
-        case .connectTimeout: refuse(.upstreamConnect, status: 504)
-        case .reset:
-            counters?.add(.failedReset)
-            // Where the end of a tunnel is not orderly, it is still its end.
-            if record.isTunnel { finish() } else { refuse(.upstreamReset) }
-        case .malformed:
-            counters?.add(.failedProtocol)
-            refuse(.upstreamProtocol)
-        case .exhausted:
-            counters?.add(.failedExhausted)
-            record.endedBy = .weir
-            refuse(.resourceExhausted)
-        }
-    }
+    // MARK: Ends
 
     override func timerFired() {
         guard let pool, !isWaitingForClient else { return }
@@ -456,79 +364,7 @@ final class Exchange: TimerTarget {
         refuse(.upstreamTimeout)
     }
 
-    /// It is not the endpoint that is waited for: the timer goes on. The client's own pace is
-    /// watched by its connection.
-    private var isWaitingForClient: Bool {
-        guard let upstream else { return false }
-        if hasResponseBegun {
-            guard let downstream, downstream.queuedBytes > 0 else { return false }
-            touch()
-            return true
-        }
-        if isRequestComplete || awaitsContinue { return false }
-        let before = acknowledged
-        acknowledged = upstream.bytesAcknowledged
-        guard upstream.queuedBytes == 0 || acknowledged > before else { return false }
-        if let route { armResponseTimer(route) }
-        return true
-    }
-
-    /// The request breaks the protocol's rules: where its end is cannot be known.
-    func refuseMalformed(_ problem: Malformed) {
-        record.endedBy = .client
-        let refusal: Refusal =
-            switch problem {
-            case .targetTooLong, .tooManyFields, .headTooLarge, .trailerTooLarge: .headTooLarge
-            case .unknownCoding, .version, .expectation: .notImplemented
-            default: .badRequest
-            }
-        // A head that is not accepted says nothing that could be relied on.
-        if phase == .decode { head.discard() }
-        head.isPersistent = false
-        refuse(refusal, status: problem.statusCode)
-    }
-
-    /// Ends the exchange with weir's own answer or, once a response has begun, by cutting it off.
-    func refuse(_ refusal: Refusal, status: Int? = nil) {
-        guard phase != .report else { return }
-        record.refuse(refusal)
-        dropUpstream()
-        guard !hasResponseBegun else {
-            // Only a broken connection tells the client that this is not the response's end.
-            let downstream = self.downstream
-            report()
-            downstream?.abort()
-            return
-        }
-        respond(LocalReply(refusal, status: status))
-    }
-
-    /// The client reads its answer too slowly.
-    func downstreamTooSlow() {
-        record.endedBy = .client
-        record.refuse(.clientTooSlow)
-        dropUpstream()
-        let downstream = self.downstream
-        report()
-        downstream?.abort()
-    }
-
-    /// The client is gone; its connection is closed already.
-    func downstreamGone() {
-        guard phase != .report else { return }
-        let downstream = self.downstream
-        if !record.isTunnel {
-            record.endedBy = .client
-            record.refuse(.clientGone)
-        }
-        dropUpstream()
-        report()
-        downstream?.abort()
-    }
-
-    // MARK: Ends
-
-    private func respond(_ reply: LocalReply) {
+    func respond(_ reply: LocalReply) {
         guard let downstream else { return }
         hasResponseBegun = true
         record.status = reply.status
@@ -547,7 +383,7 @@ final class Exchange: TimerTarget {
         if isDiscarding, hasResponseBegun { finish() }
     }
 
-    private func attemptEnded(isFailure: Bool) {
+    func attemptEnded(isFailure: Bool) {
         if let pool { attemptEnded(at: pool, isFailure: isFailure) }
     }
 
@@ -556,20 +392,20 @@ final class Exchange: TimerTarget {
         pool.state.end(isFailure: isFailure)
     }
 
-    private func release(_ upstream: H1Upstream) {
+    func release(_ upstream: H1Upstream) {
         self.upstream = nil
         attemptEnded(at: upstream.pool, isFailure: false)
         upstream.release(isRequestComplete: isRequestComplete)
     }
 
-    private func dropUpstream() {
+    func dropUpstream() {
         guard let upstream else { return }
         self.upstream = nil
         attemptEnded(isFailure: record.endedBy == .upstream)
         upstream.close()
     }
 
-    private func finish() {
+    func finish() {
         guard let downstream else { return }
         finish(downstream)
     }
@@ -585,7 +421,7 @@ final class Exchange: TimerTarget {
 
     // MARK: Report
 
-    private func report() {
+    func report() {
         let phaseAtEnd = phase
         phase = .report
         proxy.loop.timers.disarm(timer)

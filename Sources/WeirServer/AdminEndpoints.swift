@@ -10,6 +10,8 @@ import WeirTelemetry
 struct AdminBinding {
     let settings: Admin
     let server: AdminServer
+    /// What its token file says now; in force once the configuration is.
+    let token: [UInt8]?
 }
 
 /// Why the admin listener cannot be had.
@@ -27,8 +29,7 @@ extension Server {
         guard let wanted = configuration.admin else { return nil }
         let token = try readToken(wanted)
         if let admin, admin.settings.address == wanted.address {
-            admin.server.setToken(token)
-            return AdminBinding(settings: wanted, server: admin.server)
+            return AdminBinding(settings: wanted, server: admin.server, token: token)
         }
         guard let address = SocketAddress(wanted.address) else {
             throw AdminFailure(description: "admin: the address cannot be used")
@@ -41,7 +42,7 @@ extension Server {
             throw AdminFailure(
                 description: "the admin listener cannot use \(wanted.address.text): \(error)")
         }
-        return AdminBinding(settings: wanted, server: server)
+        return AdminBinding(settings: wanted, server: server, token: token)
     }
 
     private func readToken(_ settings: Admin) throws(AdminFailure) -> [UInt8]? {

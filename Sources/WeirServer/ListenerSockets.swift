@@ -3,6 +3,7 @@
 import Glibc
 import WeirConfig
 package import WeirNet
+import WeirTime
 
 /// Why a listener could not be opened.
 package struct ListenFailure: Error, CustomStringConvertible {
@@ -39,8 +40,12 @@ final class ListenerSockets {
         }
     }
 
+    /// How long an address that was given up may still be held by a worker that is busy.
+    private static let releaseTime = Interval.seconds(2)
+
     private let workers: Int
     private var opened: [Identity: Opened] = [:]
+    private var givenUp: Set<Identity> = []
 
     init(workers: Int) { self.workers = workers }
 
@@ -54,7 +59,7 @@ final class ListenerSockets {
         var pending = Pending()
         for listener in listeners where opened[Identity(listener)] == nil {
             do {
-                pending.fresh[Identity(listener)] = try open(listener.address)
+                pending.fresh[Identity(listener)] = try openReleased(listener)
             } catch {
                 discard(pending)
                 throw ListenFailure(
@@ -62,6 +67,22 @@ final class ListenerSockets {
             }
         }
         return pending
+    }
+
+    /// Opens a listener; one whose address was given up before is waited for, since the workers
+    /// close their sockets when they come to it.
+    private func openReleased(_ listener: WeirConfig.Listener) throws(SystemError) -> Opened {
+        let deadline = MonotonicClock.now() + Self.releaseTime
+        while true {
+            do {
+                return try open(listener.address)
+            } catch {
+                guard error.code == EADDRINUSE, givenUp.contains(Identity(listener)),
+                    MonotonicClock.now() < deadline
+                else { throw error }
+                usleep(5000)
+            }
+        }
     }
 
     private func open(_ address: Address) throws(SystemError) -> Opened {
@@ -94,6 +115,8 @@ final class ListenerSockets {
     func commit(_ pending: Pending, _ listeners: [WeirConfig.Listener]) {
         opened.merge(pending.fresh) { _, fresh in fresh }
         let named = Set(listeners.map(Identity.init))
+        givenUp.formUnion(opened.keys)
+        givenUp.subtract(named)
         opened = opened.filter { named.contains($0.key) }
     }
 

@@ -102,9 +102,7 @@ extension Server {
         }
         let adopted = candidate.configuration
         let changes = ConfigurationDiff.lines(from: configuration, to: adopted)
-        guard adopted != configuration else {
-            return ReloadResult(isSuccess: true, trigger: "", lines: changes, at: 0)
-        }
+        guard adopted != configuration else { return rereadToken(adopted, changes) }
         // All that can fail comes first.
         let pending: ListenerSockets.Pending
         do {
@@ -130,9 +128,24 @@ extension Server {
         sockets.commit(pending, adopted.listeners)
         if let admin, binding?.server !== admin.server { admin.server.stop() }
         admin = binding
+        binding?.server.setToken(binding?.token)
         adopt(adopted)
         return ReloadResult(
             isSuccess: true, trigger: "", lines: changes + candidate.warnings, at: 0)
+    }
+
+    /// A configuration that stays the same may name a token that does not.
+    private func rereadToken(_ adopted: Configuration, _ changes: [String]) -> ReloadResult {
+        do {
+            // Where no admin listener is open yet, none is opened here.
+            if admin != nil, let binding = try prepareAdmin(adopted) {
+                admin = binding
+                binding.server.setToken(binding.token)
+            }
+            return ReloadResult(isSuccess: true, trigger: "", lines: changes, at: 0)
+        } catch {
+            return Self.refused("\(error)")
+        }
     }
 
     private static func refused(_ text: String) -> ReloadResult {

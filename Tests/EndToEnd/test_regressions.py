@@ -8,7 +8,16 @@ import time
 
 import pytest
 
-from harness import Client, cluster, configuration, forward, listener, ok, patience, until
+from harness import (
+    Client,
+    cluster,
+    configuration,
+    forward,
+    listener,
+    ok,
+    patience,
+    until,
+)
 
 UPGRADE = ["Connection: Upgrade", "Upgrade: chat/1"]
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: chat/1\r\n\r\n"
@@ -340,4 +349,36 @@ def test_body_that_was_never_asked_for_is_not_waited_for(weir):
         client.send(b"POST /no HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n")
         response = client.read()
         assert (response.status, response.one("connection")) == (404, "close")
+        client.expect_end()
+
+
+def test_connection_that_was_closed_just_now_gets_no_request_that_cannot_be_repeated(pair):
+    """The endpoint's end and the request came in one turn, and the request was looked at first."""
+    running, behind = pair()
+    with running.client() as client:
+        client.request("POST", body=b"one")
+        assert client.read().status == 200
+        os.kill(running.pid, signal.SIGSTOP)
+        try:
+            client.request("POST", body=b"two")
+            behind.connections[0].shutdown()
+        finally:
+            os.kill(running.pid, signal.SIGCONT)
+        assert client.read().status == 200
+    assert [request.body for request in behind.requests] == [b"one", b"two"]
+
+
+def test_final_answer_in_place_of_continue_ends_the_connection(pair):
+    """It did, but did not say so: the client's next request was lost."""
+
+    def handle(connection):
+        connection.read_head()
+        connection.send(ok(b"no", "401 Unauthorized"))
+        connection.wait_closed(30)
+
+    running, _ = pair(handle=handle)
+    with running.client() as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
+        response = client.read()
+        assert (response.status, response.one("connection")) == (401, "close")
         client.expect_end()

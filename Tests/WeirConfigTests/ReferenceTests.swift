@@ -74,7 +74,8 @@ import WeirTime
             let place = seen[name, default: 0]
             seen[name] = place + 1
             guard place < lines.count, !value.isEmpty, value != "required" else { continue }
-            let text = lines[place].components(separatedBy: ": ").dropFirst().joined(separator: ": ")
+            let parts = lines[place].components(separatedBy: ": ")
+            let text = parts.dropFirst().joined(separator: ": ")
             #expect(normal(text) == normal(value), "\(name)")
             checked += 1
         }

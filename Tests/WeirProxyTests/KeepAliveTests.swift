@@ -2,6 +2,7 @@
 
 import Testing
 import WeirHTTP
+import WeirNet
 import WeirPolicy
 import WeirTelemetry
 import WeirTime
@@ -166,6 +167,22 @@ private let ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
         try stand.turn(until: "two closed") { origins.count { $0.hasEnded } == 2 }
         #expect(stand.count(.connectionsIdle) == 1)
         try stand.close(exchanges: 3)
+    }
+
+    @Test func `thousands of requests at once are all answered, at a bounded cost`() throws {
+        let stand = try Stand {
+            $0.action = .respond(status: 200, body: Text("ok"), contentType: Text("a/b"))
+        }
+        let client = try stand.client()
+        client.isCounting = true
+        client.send(String(repeating: get, count: 3000))
+        try stand.turn(until: "3000 answers") { stand.reported == 3000 }
+        stand.settle()
+        #expect(client.unsent == 0)
+        #expect(client.totalReceived % 3000 == 0 && client.totalReceived > 0)
+        #expect(stand.proxy.freeExchangeCount <= 64)
+        #expect(stand.proxy.context.pool.bytesInUse == 0)
+        try stand.close(exchanges: 3000)
     }
 
     @Test func `steady traffic recycles a bounded number of exchanges`() throws {

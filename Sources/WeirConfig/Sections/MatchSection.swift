@@ -73,7 +73,7 @@ enum ValueMatchSection {
     static let headerName = Key("name", .fieldName, required: true, "The field's name.")
     static let queryName = Key(
         "name", .text("a parameter's name", maxBytes: 256), required: true,
-        "The parameter's name, after percent-decoding.")
+        "The parameter's name, compared as it is sent: not percent-decoded.")
     static let exact = Key(
         "exact", .text("a value", maxBytes: 8192, mayBeEmpty: true), "The whole value.")
     static let prefix = Key("prefix", .text("a prefix", maxBytes: 8192), "The value's beginning.")

@@ -17,12 +17,13 @@ enum RouteSection {
         "Answers with a fixed response.")
     static let timeout = Key(
         "timeout", .orOff(.duration(.milliseconds(1) ... .seconds(86400))), default: "15s",
-        "From the end of the request to the end of the response's head. Beyond it the answer is "
-            + "504.")
+        "From the end of the request to the end of the response's head, without the time to "
+            + "connect; while a body is being sent, between two parts that the endpoint takes. "
+            + "Beyond it the answer is 504.")
     static let idleTimeout = Key(
         "idle_timeout", .duration(.milliseconds(1) ... .seconds(86400)), default: "5m",
-        "How long a response that has begun may go without a byte in either direction; then it is "
-            + "cut off.")
+        "How long a response that has begun, or a tunnel, may go without a byte in either "
+            + "direction; then it is cut off.")
     static let requestBuffer = Key(
         "request_buffer", .byteCount(0...512 << 10), default: "16KiB",
         "Bytes of a request's body that are gathered before an upstream connection is taken.")

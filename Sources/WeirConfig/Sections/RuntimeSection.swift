@@ -8,8 +8,7 @@ enum RuntimeSection {
         "Worker threads, each with its own event loop. auto is one a core.")
     static let drainTimeout = Key(
         "drain_timeout", .duration(.zero ... .seconds(86400)), default: "30s",
-        "How long requests in progress may take to end when weir stops, or when a listener or "
-            + "endpoint is removed.")
+        "How long requests in progress may take to end when weir stops.")
     static let maxConnections = Key(
         "max_connections", .integer(1...10_000_000), default: "50000",
         "Downstream connections in the whole process. Beyond it new ones are refused.")

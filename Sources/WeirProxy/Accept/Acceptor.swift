@@ -9,6 +9,9 @@ import WeirPolicy
 final class Listener {
     let name: String
     var settings: ListenerSettings
+    /// The configuration no longer has it: its connections end with their next answer, which says
+    /// so, rather than being closed while a request may be on its way.
+    var isRemoved = false
 
     init(name: String, settings: ListenerSettings) {
         self.name = name
@@ -98,6 +101,7 @@ final class Acceptor: EventSource {
     /// by the kernel gets it.
     func stop() {
         accept(atMost: 4096)
+        listener.isRemoved = true
         proxy.loop.remove(self)
     }
 }

@@ -24,8 +24,8 @@ package final class Pattern: @unchecked Sendable {
         let options = isWhole ? PCRE2_ANCHORED | PCRE2_ENDANCHORED : 0
         guard
             let code = pcre2_compile_8(
-                bytes, bytes.count, options | PCRE2_NEVER_BACKSLASH_C, &errorCode, &errorOffset,
-                nil)
+                bytes, bytes.count, options | PCRE2_NEVER_BACKSLASH_C, &errorCode, &errorOffset, nil
+            )
         else { return nil }
         guard let data = pcre2_match_data_create_8(1, nil) else {
             pcre2_code_free_8(code)

@@ -104,10 +104,11 @@ enum H1RequestHead {
         _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer, _ edits: FieldEdits,
         _ isTrusted: Bool, _ out: inout ByteWriter
     ) {
+        let mayDrop = !edits.dropped.isEmpty
         var run = FieldRun(head.fields)
         for index in 0..<head.fields.count {
             let field = head.fields[index]
-            if !keeps(field, isTrusted) || edits.drop(field, message) {
+            if !keeps(field, isTrusted) || mayDrop && edits.drop(field, message) {
                 run.skip(index, of: head.fields, message, &out)
             }
         }
@@ -234,9 +235,7 @@ struct FieldRun {
 
 extension FieldEdits {
     /// The route removes or sets this field.
-    @inline(__always)
     func drop(_ field: Field, _ message: UnsafeRawBufferPointer) -> Bool {
-        if dropped.isEmpty { return false }
         let name = message[nameOf: field]
         return dropped.contains { Bytes.areEqual(name, ignoringCase: $0.bytes) }
     }

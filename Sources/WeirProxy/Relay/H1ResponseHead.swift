@@ -68,11 +68,12 @@ enum H1ResponseHead {
         _ out: inout ByteWriter
     ) -> Bool {
         var hasDate = false
+        let mayDrop = !edits.dropped.isEmpty
         var run = FieldRun(head.fields)
         for index in 0..<head.fields.count {
             let field = head.fields[index]
             if field.known == .date { hasDate = true }
-            if !keeps(field) || edits.drop(field, message) {
+            if !keeps(field) || mayDrop && edits.drop(field, message) {
                 run.skip(index, of: head.fields, message, &out)
             }
         }

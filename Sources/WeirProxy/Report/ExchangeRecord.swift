@@ -111,7 +111,8 @@ enum ExchangeReport {
         line.status = record.status
         line.attempts = record.attempts
         line.bytesReceived = Int64(exchange.head.length) + record.requestBodyBytes
-        line.bytesSent = Int64(clamping: downstream.bytesSent &- record.sentAtStart)
+        line.bytesSent =
+            Int64(clamping: downstream.bytesSent &- record.sentAtStart)
             + Int64(downstream.queuedBytes)
         line.generation = snapshot.plan.generation
         line.timers = record.timers
