@@ -6,6 +6,8 @@ import socket
 import threading
 import time
 
+import pytest
+
 from harness import (
     Client,
     cluster,
@@ -237,6 +239,7 @@ def test_reload_that_moves_the_admin_listener_is_answered_by_the_old_one(weir, u
     assert running.get().status == 200
 
 
+@pytest.mark.forced
 def test_forced_end_with_busy_streams_is_orderly(weir, upstream):
     """Exchanges were let go of while their upstream connections still pointed at them."""
     stop = threading.Event()

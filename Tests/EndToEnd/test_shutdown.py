@@ -102,6 +102,7 @@ def test_idle_kept_connections_are_closed_by_the_drain(weir, upstream):
     assert running.wait_exit() == 0
 
 
+@pytest.mark.forced
 def test_drain_is_bounded(weir, upstream):
     behind, go = hanging(upstream)
     running = weir(configuration([cluster("main", behind)], runtime={"drain_timeout": "500ms"}))
@@ -117,6 +118,7 @@ def test_drain_is_bounded(weir, upstream):
     go.set()
 
 
+@pytest.mark.forced
 def test_second_signal_ends_at_once(weir, upstream):
     behind, go = hanging(upstream)
     running = weir(configuration([cluster("main", behind)], runtime={"drain_timeout": "1h"}))
