@@ -10,6 +10,7 @@
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 
+#include "fields.h"
 #include "scan.h"
 
 int cweir_accept(int listener, void *address, uint32_t *length);
