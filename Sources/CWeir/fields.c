@@ -93,46 +93,51 @@ static unsigned odd_mask(const uint8_t *bytes) {
 
 struct weir_field_run weir_read_plain_fields(
     const uint8_t *bytes, size_t at, size_t end, void *fields, size_t room) {
-    struct weir_field *field = fields;
-    const uint8_t *line = bytes + at, *last = bytes + end - 16;
-    uint64_t noted = 0;
-    size_t count = 0;
-    if (room > 64) room = 64;
+    struct weir_field_run run = {0, at, 0};
+    if (end < 16) return run;
+    const size_t last = end - 16;
+    struct weir_field *const first = fields, *field = first;
+    struct weir_field *const behind = first + (room < 64 ? room : 64);
     // Sixteen bytes from anywhere before `last` leave one behind them.
-    for (; end >= 16 && count < room && line < last; count++) {
-        unsigned mask = weir_stop_mask(line, WEIR_AT_NON_NAME);
+    for (; at < last && field < behind; field++) {
+        __m128i name = _mm_loadu_si128((const __m128i *)(bytes + at));
+        unsigned mask = weir_name_stop_mask(name);
         if (mask == 0) break;
-        unsigned length = (unsigned)__builtin_ctz(mask);
-        if (length == 0 || !is_pair(line + length, ": ")) break;
+        size_t length = (size_t)__builtin_ctz(mask), colon = at + length;
+        if (length == 0 || !is_pair(bytes + colon, ": ")) break;
 
-        const uint8_t *value = line + length + 2, *stop = value;
+        size_t value = colon + 2, stop = value;
         unsigned odd = 0;
-        while (stop <= last && !(odd = odd_mask(stop))) stop += 16;
+        while (stop <= last && !(odd = odd_mask(bytes + stop))) stop += 16;
         if (stop > last) {
             // The rest is the upper part of the last sixteen bytes.
             if (stop - last >= 16) break;
-            odd = odd_mask(last) >> (stop - last);
+            odd = odd_mask(bytes + last) >> (stop - last);
             if (!odd) break;
         }
-        stop += __builtin_ctz(odd);
-        if (stop > last + 14 || !is_pair(stop, "\r\n")) break;
+        stop += (size_t)__builtin_ctz(odd);
+        if (stop > last + 14 || !is_pair(bytes + stop, "\r\n")) break;
         // A blank at either end, or no value at all.
-        if (*value <= ' ' || stop[-1] <= ' ') break;
+        if (bytes[value] <= ' ' || bytes[stop - 1] <= ' ') break;
 
-        const struct known_name *known = slot_of(line, length);
-        __m128i name = _mm_loadu_si128((const __m128i *)line);
+        const struct known_name *known = slot_of(bytes + at, length);
         name = _mm_or_si128(name, _mm_set1_epi8(0x20));
         name = _mm_cmpeq_epi8(name, _mm_load_si128((const __m128i *)known->name));
-        uint32_t mark = (unsigned)_mm_movemask_epi8(name) == known->mask ? known->mark : 0;
-        field[count].name_start = (uint32_t)(line - bytes);
-        field[count].name_length = (uint16_t)length;
-        field[count].known = (uint16_t)mark;
-        field[count].value_start = (uint32_t)(value - bytes);
-        field[count].value_length = (uint32_t)(stop - value);
-        noted |= (uint64_t)(mark / WEIR_NOTED) << count;
-        line = stop + 2;
+        uint32_t mark = 0;
+        if ((unsigned)_mm_movemask_epi8(name) == known->mask) {
+            mark = known->mark;
+            run.noted |= (uint64_t)(mark / WEIR_NOTED) << (field - first);
+        }
+        field->name_start = (uint32_t)at;
+        field->name_length = (uint16_t)length;
+        field->known = (uint16_t)mark;
+        field->value_start = (uint32_t)value;
+        field->value_length = (uint32_t)(stop - value);
+        at = stop + 2;
     }
-    return (struct weir_field_run){count, (size_t)(line - bytes), noted};
+    run.count = (size_t)(field - first);
+    run.next = at;
+    return run;
 }
 #else
 struct weir_field_run weir_read_plain_fields(

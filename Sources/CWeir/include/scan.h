@@ -82,6 +82,15 @@ static inline __m128i weir_equal(__m128i v, char byte) {
     return _mm_cmpeq_epi8(v, _mm_set1_epi8(byte));
 }
 
+/// A bit for each of sixteen bytes that is no letter and no "-".
+static inline unsigned weir_name_stop_mask(__m128i v) {
+    // Letters become the least of all signed bytes.
+    __m128i letters = _mm_or_si128(v, _mm_set1_epi8(0x20));
+    letters = _mm_add_epi8(letters, _mm_set1_epi8((char)(0x80 - 'a')));
+    __m128i others = _mm_cmpgt_epi8(letters, _mm_set1_epi8(-128 + 25));
+    return (unsigned)_mm_movemask_epi8(_mm_andnot_si128(weir_equal(v, '-'), others));
+}
+
 /// `weir_stops_at` for sixteen bytes, as a mask.
 static inline unsigned weir_stop_mask(const uint8_t *_Nonnull bytes, enum weir_stop stop) {
     __m128i v = _mm_loadu_si128((const __m128i *)bytes), good;
@@ -94,12 +103,7 @@ static inline unsigned weir_stop_mask(const uint8_t *_Nonnull bytes, enum weir_s
             good = _mm_or_si128(good, weir_in_range(v, '0', 9));
             good = _mm_or_si128(good, weir_in_range(v, '-', 1));
             return (unsigned)_mm_movemask_epi8(good) ^ 0xffffu;
-        case WEIR_AT_NON_NAME:
-            // Letters become the least of all signed bytes.
-            good = _mm_or_si128(v, _mm_set1_epi8(0x20));
-            good = _mm_add_epi8(good, _mm_set1_epi8((char)(0x80 - 'a')));
-            good = _mm_cmpgt_epi8(good, _mm_set1_epi8(-128 + 25));
-            return (unsigned)_mm_movemask_epi8(_mm_andnot_si128(weir_equal(v, '-'), good));
+        case WEIR_AT_NON_NAME: return weir_name_stop_mask(v);
         case WEIR_AT_NON_TARGET:
             good = _mm_andnot_si128(weir_equal(v, '#'), weir_in_range(v, 0x21, 0x7e - 0x21));
             return (unsigned)_mm_movemask_epi8(good) ^ 0xffffu;
