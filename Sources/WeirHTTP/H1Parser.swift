@@ -84,6 +84,7 @@ package enum H1Parser {
         head.authority = .empty
         head.host = .empty
         head.path = .empty
+        head.hasOddPath = false
         head.query = .empty
         guard try cursor.passEmptyLine() else { return false }
         guard try cursor.readRequestLine(into: &head, maxTargetBytes: limits.maxTargetBytes)
@@ -128,7 +129,7 @@ extension LineCursor {
         while true {
             var noted = lines.readPlainFields(into: &filling)
             while let next = noted.next() {
-                try notes.take(next, from: base, isRequest: isRequest)
+                try notes.take(next.known, next.value, from: base, isRequest: isRequest)
             }
             switch try lines.nextField(into: &field) {
             case .needsMore: return false
@@ -139,7 +140,7 @@ extension LineCursor {
                 return true
             case .field:
                 guard filling.append(field) else { throw .tooManyFields }
-                try notes.take(field, from: base, isRequest: isRequest)
+                try notes.take(field.known, field.value, from: base, isRequest: isRequest)
             }
         }
     }

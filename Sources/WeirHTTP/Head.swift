@@ -178,6 +178,8 @@ package struct RequestHead: ~Copyable {
     package var targetForm = TargetForm.origin
     /// The path within the target; empty when an absolute target has none (it means `/`).
     package var path = Stretch.empty
+    /// The path has a "%", a "." or a backslash.
+    package var hasOddPath = false
     /// What follows `?`; empty also when there is none.
     package var query = Stretch.empty
     /// From an absolute target, else from `Host`; as sent, with its port.

@@ -11,6 +11,7 @@
 #include <sys/timerfd.h>
 
 #include "fields.h"
+#include "hex.h"
 #include "scan.h"
 
 int cweir_accept(int listener, void *address, uint32_t *length);
