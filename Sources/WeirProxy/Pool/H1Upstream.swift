@@ -167,6 +167,7 @@ final class H1Upstream: Connection {
         if isReadable || !incoming.isEmpty { context.loop.defer(self) }
     }
 
+    @inline(__always)
     private func take(_ fresh: UnsafeMutableRawBufferPointer) {
         if incoming.isEmpty {
             let used = process(fresh)
@@ -214,6 +215,7 @@ final class H1Upstream: Connection {
         return used
     }
 
+    @inline(__always)
     private func readHead(_ bytes: UnsafeRawBufferPointer, _ exchange: Exchange) -> Int {
         hasAnswered = true
         let step = H1Parser.parseResponse(
@@ -249,6 +251,7 @@ final class H1Upstream: Connection {
         }
     }
 
+    @inline(__always)
     private func readBody(_ bytes: UnsafeMutableRawBufferPointer, _ exchange: Exchange) -> Int {
         switch framing {
         case .none: return bytes.count
