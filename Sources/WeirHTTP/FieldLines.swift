@@ -37,40 +37,34 @@ struct LineCursor {
     }
 }
 
-enum FieldStep {
-    /// A field, and whether its name may have an underscore in it.
-    case field(Field, mayHaveUnderscore: Bool)
-    case endOfSection
-    case needsMore
-}
+/// What stands where a field line is looked for.
+enum FieldStep { case field, endOfSection, needsMore }
 
 extension LineCursor {
-    /// Reads one field line, or the empty line that ends the section.
+    /// Reads one field line of any kind into `field`, or the empty line that ends the section.
     @inline(__always)
-    mutating func nextField() throws(Malformed) -> FieldStep {
+    mutating func nextField(into field: inout Field) throws(Malformed) -> FieldStep {
         let start = position
-        // Once a head, and much cheaper to ask for than to find out.
         if end &- start >= 2, base[start] == Byte.carriageReturn,
             base[start &+ 1] == Byte.lineFeed
         {
             position = start &+ 2
             return .endOfSection
         }
-        var line = weir_field_line()
-        guard weir_read_field_line(base, start, end, FieldName.maxLength, &line) else {
-            return try explainLine()
+        let line = weir_read_field_line(base, start, end)
+        let length = Int(line.name_length)
+        guard length > 0 else { return try explainLine() }
+        position = Int(line.next)
+        let mark = weir_know_field(base + start, length)
+        field = Field(
+            nameStart: UInt32(truncatingIfNeeded: start), nameLength: line.name_length,
+            known: KnownField(mark: mark), isHopByHop: mark & UInt32(WEIR_HOP_BY_HOP.rawValue) != 0,
+            valueStart: line.value_start, valueLength: line.value_end &- line.value_start)
+        // A name that some servers take for one that weir itself writes or reads.
+        if line.may_have_underscore, field.known == .other {
+            field.isHopByHop = FieldName.isUnderscoreAlias(base.bytes(of: field.name))
         }
-        position = line.next
-        let length = line.name_end &- start
-        let known = FieldName.recognise(UnsafeRawPointer(base + start), length: length)
-        return .field(
-            Field(
-                nameStart: UInt32(truncatingIfNeeded: start),
-                nameLength: UInt16(truncatingIfNeeded: length),
-                known: known, isHopByHop: known.isAlwaysHopByHop,
-                valueStart: UInt32(truncatingIfNeeded: line.value_start),
-                valueLength: UInt32(truncatingIfNeeded: line.value_end &- line.value_start)),
-            mayHaveUnderscore: line.may_have_underscore)
+        return .field
     }
 
     /// Says what is wrong with a line that is neither a field nor empty, or that it may yet

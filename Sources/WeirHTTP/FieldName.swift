@@ -1,52 +1,16 @@
-// Recognises the field names that weir has to know, by length and eight bytes at a time.
+// Recognises the field names that weir has to know, and those that could pass for one.
+
+import CWeir
 
 package enum FieldName {
     /// What longer names are refused for; it also keeps a length within 16 bits.
-    static let maxLength = 1024
+    static let maxLength = WEIR_LONGEST_NAME
 
     /// Tells which known field a name is, letter case aside.
     ///
-    /// - Parameter name: `length` bytes that are all tchars. Folding case by `| 0x20` is exact
-    ///   only for those: no tchar but `-` becomes `-`, none but a letter becomes a letter.
-    @inline(__always)
+    /// - Parameter name: `length` bytes that are all tchars.
     package static func recognise(_ name: UnsafeRawPointer, length: Int) -> KnownField {
-        switch length {
-        case 2: return same(name, "te") ? .te : .other
-        case 3: return same(name, "via") ? .via : .other
-        case 4: return same(name, "host") ? .host : same(name, "date") ? .date : .other
-        case 6:
-            if same(name, "accept") { return .accept }
-            if same(name, "cookie") { return .cookie }
-            if same(name, "server") { return .server }
-            return same(name, "expect") ? .expect : .other
-        case 7:
-            return same(name, "upgrade") ? .upgrade : same(name, "trailer") ? .trailer : .other
-        case 8: return same(name, "location") ? .location : .other
-        case 9: return same(name, "forwarded") ? .forwarded : .other
-        case 10:
-            if same(name, "connection") { return .connection }
-            if same(name, "user-agent") { return .userAgent }
-            if same(name, "keep-alive") { return .keepAlive }
-            return same(name, "set-cookie") ? .setCookie : .other
-        case 11: return same(name, "retry-after") ? .retryAfter : .other
-        case 12:
-            if same(name, "content-type") { return .contentType }
-            return same(name, "x-request-id") ? .xRequestID : .other
-        case 13:
-            if same(name, "cache-control") { return .cacheControl }
-            return same(name, "authorization") ? .authorization : .other
-        case 14: return same(name, "content-length") ? .contentLength : .other
-        case 15: return same(name, "x-forwarded-for") ? .xForwardedFor : .other
-        case 16:
-            if same(name, "x-forwarded-host") { return .xForwardedHost }
-            return same(name, "proxy-connection") ? .proxyConnection : .other
-        case 17:
-            if same(name, "transfer-encoding") { return .transferEncoding }
-            return same(name, "x-forwarded-proto") ? .xForwardedProto : .other
-        case 18: return same(name, "proxy-authenticate") ? .proxyAuthenticate : .other
-        case 19: return same(name, "proxy-authorization") ? .proxyAuthorization : .other
-        default: return .other
-        }
+        KnownField(mark: weir_know_field(name, length))
     }
 
     /// Whether the name becomes a known one when `_` is read as `-`, as CGI and WSGI do:
@@ -98,23 +62,7 @@ package enum FieldName {
 }
 
 extension KnownField {
-    /// Concerns one connection only (RFC 9110 section 7.6.1), whatever `Connection` says.
+    /// Takes the field out of what is known about it.
     @inline(__always)
-    var isAlwaysHopByHop: Bool {
-        switch self {
-        case .connection, .keepAlive, .proxyConnection, .te, .transferEncoding, .upgrade,
-            .proxyAuthenticate, .proxyAuthorization:
-            true
-        default: false
-        }
-    }
-
-    /// Says something about the message's framing, its connection or where it goes.
-    @inline(__always)
-    var isNoted: Bool {
-        switch self {
-        case .host, .connection, .te, .transferEncoding, .upgrade, .contentLength, .expect: true
-        default: false
-        }
-    }
+    init(mark: UInt32) { self = Self(rawValue: UInt8(truncatingIfNeeded: mark)) ?? .other }
 }

@@ -84,6 +84,7 @@ package enum H1Parser {
         head.authority = .empty
         head.host = .empty
         head.path = .empty
+        head.hasOddPath = false
         head.query = .empty
         guard try cursor.passEmptyLine() else { return false }
         guard try cursor.readRequestLine(into: &head, maxTargetBytes: limits.maxTargetBytes)
@@ -122,26 +123,49 @@ extension LineCursor {
     fileprivate mutating func readFields(
         into fields: inout FieldIndex, notes: inout SectionNotes, limit: Int, isRequest: Bool
     ) throws(Malformed) -> Bool {
-        fields.removeAll()
         var lines = self
-        let room = min(limit, fields.capacity)
+        var filling = fields.filling(atMost: limit)
+        var field = Field.none
         while true {
-            switch try lines.nextField() {
+            var noted = lines.readPlainFields(into: &filling)
+            while let next = noted.next() {
+                try notes.take(next.known, next.value, from: base, isRequest: isRequest)
+            }
+            switch try lines.nextField(into: &field) {
             case .needsMore: return false
             case .endOfSection:
+                fields.fill(filling)
                 if notes.namedFields > 0 { notes.markNamedFields(in: &fields, of: base) }
                 self = lines
                 return true
-            case .field(var field, let mayHaveUnderscore):
-                // A name that some servers take for one that weir itself writes or reads.
-                if mayHaveUnderscore, field.known == .other {
-                    field.isHopByHop = FieldName.isUnderscoreAlias(base.bytes(of: field.name))
-                }
-                guard fields.count < room, fields.append(field) else { throw .tooManyFields }
-                if field.known.isNoted {
-                    try notes.take(field, from: base, isRequest: isRequest)
-                }
+            case .field:
+                guard filling.append(field) else { throw .tooManyFields }
+                try notes.take(field.known, field.value, from: base, isRequest: isRequest)
             }
         }
+    }
+
+    /// Reads on to the first line that is not plain; returns the fields to take note of.
+    @inline(__always)
+    fileprivate mutating func readPlainFields(into filling: inout FieldFilling) -> NotedFields {
+        let first = filling.next
+        let run = weir_read_plain_fields(base, position, end, first, filling.room)
+        filling.next = first + run.count
+        position = run.next
+        return NotedFields(first: first, places: run.noted)
+    }
+}
+
+/// Walks the fields whose places are set in a mask.
+private struct NotedFields {
+    let first: UnsafeMutablePointer<Field>
+    var places: UInt64
+
+    @inline(__always)
+    mutating func next() -> Field? {
+        guard places != 0 else { return nil }
+        let place = places.trailingZeroBitCount
+        places &= places &- 1
+        return first[place]
     }
 }

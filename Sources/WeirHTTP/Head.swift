@@ -21,7 +21,7 @@ public struct Stretch: Equatable, Sendable {
     public var end: UInt32 { start &+ length }
 }
 
-/// Field names that weir itself has to know.
+/// Field names that weir itself has to know, in the order of `enum weir_known_field`.
 public enum KnownField: UInt8, Sendable {
     case other
     case host, connection, keepAlive, proxyConnection, te, trailer, transferEncoding, upgrade
@@ -31,7 +31,7 @@ public enum KnownField: UInt8, Sendable {
     case location, accept, cacheControl, retryAfter
 }
 
-/// One field of a head.
+/// One field of a head. Its memory is that of `struct weir_field`, which is written by C.
 public struct Field: Sendable {
     /// Where the name begins, and with it the line.
     public var nameStart: UInt32
@@ -48,6 +48,12 @@ public struct Field: Sendable {
     public var valueStart: UInt32
     /// Bytes of the value.
     public var valueLength: UInt32
+
+    static var none: Field {
+        Field(
+            nameStart: 0, nameLength: 0, known: .other, isHopByHop: false, valueStart: 0,
+            valueLength: 0)
+    }
 }
 
 /// Bounds on a head; one that exceeds them is refused, never cut.
@@ -95,16 +101,44 @@ public struct FieldIndex: ~Copyable {
     }
 
     /// Adds a field; `false` when the index is full.
-    @inline(__always)
     public mutating func append(_ field: Field) -> Bool {
-        guard count < capacity else { return false }
-        (fields + count).initialize(to: field)
+        var filling = FieldFilling(next: fields + count, end: fields + capacity)
+        guard filling.append(field) else { return false }
         count += 1
         return true
     }
 
+    /// Starts to fill the index anew, which is empty until `fill` is told.
+    @inline(__always)
+    mutating func filling(atMost limit: Int) -> FieldFilling {
+        count = 0
+        return FieldFilling(next: fields, end: fields + min(capacity, max(0, limit)))
+    }
+
+    /// Takes over what was filled in.
+    @inline(__always)
+    mutating func fill(_ filling: FieldFilling) { count = filling.next - fields }
+
     /// Forgets all fields.
     public mutating func removeAll() { count = 0 }
+}
+
+/// Fields on their way into an index: its count in memory would be read and written each time.
+struct FieldFilling {
+    /// Where the next field goes.
+    var next: UnsafeMutablePointer<Field>
+    fileprivate let end: UnsafeMutablePointer<Field>
+
+    /// How many more fit.
+    var room: Int { end - next }
+
+    @inline(__always)
+    mutating func append(_ field: Field) -> Bool {
+        guard next < end else { return false }
+        next.initialize(to: field)
+        next += 1
+        return true
+    }
 }
 
 /// How a body's end is found.
@@ -144,6 +178,8 @@ package struct RequestHead: ~Copyable {
     package var targetForm = TargetForm.origin
     /// The path within the target; empty when an absolute target has none (it means `/`).
     package var path = Stretch.empty
+    /// The path has a "%", a "." or a backslash.
+    package var hasOddPath = false
     /// What follows `?`; empty also when there is none.
     package var query = Stretch.empty
     /// From an absolute target, else from `Host`; as sent, with its port.

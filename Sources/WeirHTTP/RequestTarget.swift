@@ -66,7 +66,8 @@ extension LineCursor {
         let pathEnd = weir_find_query(base, start, end)
         head.path = stretch(start, pathEnd)
         head.query = pathEnd < end ? stretch(pathEnd &+ 1, end) : .empty
-        if weir_is_odd_path(base, start, pathEnd) {
+        head.hasOddPath = weir_is_odd_path(base, start, pathEnd)
+        if head.hasOddPath {
             guard isUnambiguousPath(from: start, to: pathEnd) else { throw .target }
         }
     }

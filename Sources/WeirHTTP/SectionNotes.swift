@@ -23,15 +23,15 @@ struct SectionNotes {
 
     @inline(never)
     mutating func take(
-        _ field: Field, from base: UnsafePointer<UInt8>, isRequest: Bool
+        _ known: KnownField, _ place: Stretch, from base: UnsafePointer<UInt8>, isRequest: Bool
     ) throws(Malformed) {
-        let value = base.bytes(of: field.value)
-        switch field.known {
+        let value = base.bytes(of: place)
+        switch known {
         case .host:
             guard isRequest else { return }
             guard !hasHost else { throw .hostRepeated }
             hasHost = true
-            host = field.value
+            host = place
         case .contentLength:
             // Also a repetition of the same value: others may have read but one of them.
             guard contentLength < 0 else { throw .contentLength }

@@ -61,11 +61,14 @@ struct TrailerSection {
         _ lines: LineCursor, into kept: inout [UInt8]
     ) throws(Malformed) {
         var lines = lines
+        var field = Field.none
         var count = 0
         while lines.position < lines.end {
             let step: FieldStep
-            do throws(Malformed) { step = try lines.nextField() } catch { throw .trailer }
-            guard case .field(let field, _) = step else { throw .trailer }
+            do throws(Malformed) { step = try lines.nextField(into: &field) } catch {
+                throw .trailer
+            }
+            guard step == .field else { throw .trailer }
             count += 1
             guard count <= maxFields else { throw .trailerTooLarge }
             let name = lines.base.bytes(of: field.name)

@@ -24,8 +24,8 @@ package final class Proxy {
     private(set) var isDraining = false
     let downstreams = DownstreamList()
     private var acceptors: [SocketAddress: Acceptor] = [:]
-    private var freeExchanges: [Exchange] = []
-    private var endedExchanges: [Exchange] = []
+    private var freeExchanges = Spares<Exchange>(capacity: maxFreeExchanges)
+    private var endedExchanges = Spares<Exchange>()
     private let whenIdle: () -> Void
 
     /// Creates the proxy and begins to accept.
@@ -42,8 +42,6 @@ package final class Proxy {
         context = StreamContext(loop: loop, pool: BufferPool(limit: plan.bufferMemory))
         chance = Chance(seed: seed)
         pools = PoolTable()
-        freeExchanges.reserveCapacity(Self.maxFreeExchanges)
-        endedExchanges.reserveCapacity(Self.maxFreeExchanges)
         snapshot = Snapshot(plan: plan, pools: pools, chance: &chance)
         try reconcileAcceptors()
     }
@@ -92,7 +90,7 @@ package final class Proxy {
         downstreams.forEach { $0.cut() }
         pools.closeAll()
         // They refer to the proxy, which otherwise would keep itself alive.
-        freeExchanges.removeAll()
+        _ = freeExchanges.removeAll()
     }
 
     /// Downstream connections that are open.
@@ -106,7 +104,7 @@ package final class Proxy {
 
     /// An exchange ready for a head; reused, since a new one costs several allocations.
     func takeExchange(fields: Int) -> Exchange {
-        if let exchange = freeExchanges.popLast() {
+        if let exchange = freeExchanges.pop() {
             exchange.prepare(fields: fields)
             return exchange
         }
@@ -118,22 +116,17 @@ package final class Proxy {
 
     /// Takes back an exchange that has not begun.
     func recycle(_ exchange: Exchange) {
-        if freeExchanges.count < Self.maxFreeExchanges { freeExchanges.append(exchange) }
+        if freeExchanges.count < Self.maxFreeExchanges { freeExchanges.push(exchange) }
     }
 
     /// Takes back an exchange that has ended. It is used again only after this turn, since
     /// handlers further up the stack may still ask it whether it has ended.
-    func retire(_ exchange: Exchange) { endedExchanges.append(exchange) }
+    func retire(_ exchange: Exchange) { endedExchanges.push(exchange) }
 
     /// Ends a turn of the loop.
     package func endTurn() {
-        guard !endedExchanges.isEmpty else { return }
-        for index in 0..<endedExchanges.count {
-            let exchange = endedExchanges[index]
-            exchange.reset()
-            recycle(exchange)
-        }
-        endedExchanges.removeAll(keepingCapacity: true)
+        guard endedExchanges.count > 0 else { return }
+        endedExchanges.move(to: &freeExchanges, atMost: Self.maxFreeExchanges) { $0.reset() }
     }
 }
 

@@ -3,7 +3,7 @@
 import Testing
 import WeirHTTP
 
-private let knownNames: [(String, KnownField)] = [
+let knownNames: [(String, KnownField)] = [
     ("host", .host), ("connection", .connection), ("keep-alive", .keepAlive),
     ("proxy-connection", .proxyConnection), ("te", .te), ("trailer", .trailer),
     ("transfer-encoding", .transferEncoding), ("upgrade", .upgrade),

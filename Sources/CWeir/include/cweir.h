@@ -10,6 +10,8 @@
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 
+#include "fields.h"
+#include "hex.h"
 #include "scan.h"
 
 int cweir_accept(int listener, void *address, uint32_t *length);

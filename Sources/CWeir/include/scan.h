@@ -82,6 +82,15 @@ static inline __m128i weir_equal(__m128i v, char byte) {
     return _mm_cmpeq_epi8(v, _mm_set1_epi8(byte));
 }
 
+/// A bit for each of sixteen bytes that is no letter and no "-".
+static inline unsigned weir_name_stop_mask(__m128i v) {
+    // Letters become the least of all signed bytes.
+    __m128i letters = _mm_or_si128(v, _mm_set1_epi8(0x20));
+    letters = _mm_add_epi8(letters, _mm_set1_epi8((char)(0x80 - 'a')));
+    __m128i others = _mm_cmpgt_epi8(letters, _mm_set1_epi8(-128 + 25));
+    return (unsigned)_mm_movemask_epi8(_mm_andnot_si128(weir_equal(v, '-'), others));
+}
+
 /// `weir_stops_at` for sixteen bytes, as a mask.
 static inline unsigned weir_stop_mask(const uint8_t *_Nonnull bytes, enum weir_stop stop) {
     __m128i v = _mm_loadu_si128((const __m128i *)bytes), good;
@@ -94,10 +103,7 @@ static inline unsigned weir_stop_mask(const uint8_t *_Nonnull bytes, enum weir_s
             good = _mm_or_si128(good, weir_in_range(v, '0', 9));
             good = _mm_or_si128(good, weir_in_range(v, '-', 1));
             return (unsigned)_mm_movemask_epi8(good) ^ 0xffffu;
-        case WEIR_AT_NON_NAME:
-            good = weir_in_range(_mm_or_si128(v, _mm_set1_epi8(0x20)), 'a', 25);
-            good = _mm_or_si128(good, weir_equal(v, '-'));
-            return (unsigned)_mm_movemask_epi8(good) ^ 0xffffu;
+        case WEIR_AT_NON_NAME: return weir_name_stop_mask(v);
         case WEIR_AT_NON_TARGET:
             good = _mm_andnot_si128(weir_equal(v, '#'), weir_in_range(v, 0x21, 0x7e - 0x21));
             return (unsigned)_mm_movemask_epi8(good) ^ 0xffffu;
@@ -178,34 +184,35 @@ static inline bool weir_is_odd_path(const uint8_t *_Nonnull bytes, size_t at, si
 
 /// Where the parts of a field line lie; the name begins where the line does.
 struct weir_field_line {
-    size_t name_end, value_start, value_end, next;
+    uint16_t name_length;  // 0: this is no complete and correct line
     bool may_have_underscore;
+    uint32_t value_start, value_end, next;
 };
+
+enum { WEIR_LONGEST_NAME = 1024 };
 
 static inline bool weir_is_blank(uint8_t byte) { return byte == ' ' || byte == '\t'; }
 
 /// Reads a field line that is complete and correct: name ":" OWS value OWS CRLF. Anything else,
-/// the empty line that ends a section included, is `false`, and the caller finds out why.
-static inline bool weir_read_field_line(const uint8_t *_Nonnull bytes, size_t at, size_t end,
-                                        size_t longest_name,
-                                        struct weir_field_line *_Nonnull line) {
-    line->may_have_underscore = false;
+/// the empty line that ends a section included, has no name, and the caller finds out why.
+static inline struct weir_field_line weir_read_field_line(
+    const uint8_t *_Nonnull bytes, size_t at, size_t end) {
+    struct weir_field_line line = {0, false, 0, 0, 0};
     size_t stop = weir_scan_kind(
-        bytes, at, end, WEIR_AT_NON_NAME, WEIR_TOKEN, &line->may_have_underscore);
-    if (stop == at || stop - at > longest_name || end - stop < 3 || bytes[stop] != ':') {
-        return false;
+        bytes, at, end, WEIR_AT_NON_NAME, WEIR_TOKEN, &line.may_have_underscore);
+    size_t length = stop - at;
+    if (length == 0 || length > WEIR_LONGEST_NAME || end - stop < 3 || bytes[stop++] != ':') {
+        return line;
     }
-    line->name_end = stop++;
-    // One space before the value and none after it is what everybody sends.
-    if (bytes[stop] == ' ') stop++;
-    while (stop < end && bytes[stop] <= ' ' && weir_is_blank(bytes[stop])) stop++;
-    line->value_start = stop;
+    while (stop < end && weir_is_blank(bytes[stop])) stop++;
+    line.value_start = (uint32_t)stop;
     stop = weir_scan_value(bytes, stop, end);
-    if (end - stop < 2 || bytes[stop] != '\r' || bytes[stop + 1] != '\n') return false;
-    line->next = stop + 2;
-    while (stop > line->value_start && bytes[stop - 1] <= ' ') stop--;
-    line->value_end = stop;
-    return true;
+    if (end - stop < 2 || bytes[stop] != '\r' || bytes[stop + 1] != '\n') return line;
+    line.next = (uint32_t)stop + 2;
+    while (stop > line.value_start && weir_is_blank(bytes[stop - 1])) stop--;
+    line.value_end = (uint32_t)stop;
+    line.name_length = (uint16_t)length;
+    return line;
 }
 
 /// Whether the bytes from `seen` on can change the verdict on an unfinished head: they end its

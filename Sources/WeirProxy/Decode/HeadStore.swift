@@ -1,5 +1,6 @@
 // A request's head, copied out of the read buffer, with what weir derives from it.
 
+import CWeir
 import Glibc
 import WeirHTTP
 import WeirNet
@@ -50,7 +51,7 @@ struct HeadStore {
         length = source.count
         if let start = source.baseAddress { memcpy(base, start, source.count) }
         normalPath = .empty
-        if head.path.length > 0 { normalisePath(head.path) }
+        if head.hasOddPath { normalisePath(head.path) }
     }
 
     /// Forgets the head.
@@ -122,30 +123,9 @@ struct HeadStore {
 
     /// Makes an ID of 32 hexadecimal digits.
     mutating func makeID(_ chance: inout Chance) {
-        putDigits(of: chance.next(), at: 0)
-        putDigits(of: chance.next(), at: 16)
+        weir_write_hex(chance.next(), identity)
+        weir_write_hex(chance.next(), identity + 16)
         identityLength = 32
-    }
-
-    @inline(__always)
-    private func putDigits(of number: UInt64, at offset: Int) {
-        // Spread the nibbles over 16 bytes, eight at a time, and turn each into its digit.
-        identity.storeBytes(
-            of: Self.digits(UInt32(truncatingIfNeeded: number >> 32)), toByteOffset: offset,
-            as: UInt64.self)
-        identity.storeBytes(
-            of: Self.digits(UInt32(truncatingIfNeeded: number)), toByteOffset: offset + 8,
-            as: UInt64.self)
-    }
-
-    @inline(__always)
-    private static func digits(_ value: UInt32) -> UInt64 {
-        var x = UInt64(value)
-        x = (x | x << 16) & 0x0000_FFFF_0000_FFFF
-        x = (x | x << 8) & 0x00FF_00FF_00FF_00FF
-        x = (x | x << 4) & 0x0F0F_0F0F_0F0F_0F0F
-        let letters = ((x &+ 0x0606_0606_0606_0606) >> 4) & 0x0101_0101_0101_0101
-        return x &+ 0x3030_3030_3030_3030 &+ letters &* 0x27
     }
 
     /// Takes a trusted proxy's ID; `false` when it is not plain text of at most 64 bytes.
@@ -176,6 +156,7 @@ extension RequestHead {
         isPersistent = false
         expectsContinue = false
         wantsUpgrade = false
+        hasOddPath = false
         fields.removeAll()
     }
 }

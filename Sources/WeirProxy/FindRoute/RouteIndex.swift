@@ -9,6 +9,8 @@ final class RouteIndex: @unchecked Sendable {
     /// What a group of routes, those for one host, consists of.
     struct GroupShape {
         var firstRule = Int.max
+        /// "Any", or the empty prefix, which is the same, is among the paths.
+        var hasAny = false
         /// Paths other than "any" are among them.
         var hasPaths = false
         var hasPatterns = false
@@ -228,8 +230,10 @@ private struct RouteIndexBuilder {
             shapes[index].firstRule = min(shapes[index].firstRule, number)
             switch rule.path {
             case .any:
+                shapes[index].hasAny = true
                 entries[Key(group: id, kind: .prefix, bytes: []), default: []].append(number)
             case .prefix(let path):
+                if path.isEmpty { shapes[index].hasAny = true }
                 shapes[index].hasPaths = true
                 entries[Key(group: id, kind: .prefix, bytes: Array(path.utf8)), default: []]
                     .append(number)

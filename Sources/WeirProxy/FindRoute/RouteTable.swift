@@ -70,8 +70,8 @@ private struct RouteSearch {
     ) {
         let shape = index.shape(group)
         guard shape.firstRule < best else { return }
-        visit(index, RouteIndex.seed, group, .prefix, 0, head)
-        if shape.hasPaths {
+        if shape.hasAny { visit(index, RouteIndex.seed, group, .prefix, 0, head) }
+        if shape.hasPaths, best > shape.firstRule {
             var hash = RouteIndex.seed
             for position in 0..<path.count {
                 let byte = path[position]
@@ -79,6 +79,8 @@ private struct RouteSearch {
                     if position > 0 { visit(index, hash, group, .prefix, position, head) }
                     hash = RouteIndex.mix(hash, byte)
                     visit(index, hash, group, .prefix, position + 1, head)
+                    // The group has no earlier route.
+                    if best == shape.firstRule { return }
                 } else {
                     hash = RouteIndex.mix(hash, byte)
                 }
@@ -90,7 +92,7 @@ private struct RouteSearch {
                 visit(index, hash, group, .exact, path.count, head)
             }
         }
-        if shape.hasPatterns { visitPatterns(index, group, head) }
+        if shape.hasPatterns, best > shape.firstRule { visitPatterns(index, group, head) }
     }
 
     private mutating func visit(

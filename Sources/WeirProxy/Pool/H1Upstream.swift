@@ -56,6 +56,8 @@ final class H1Upstream: Connection {
     private var bodyRemaining: Int64 = 0
     private var chunks = ChunkedDecoder()
     private var mayPersist = true
+    /// Bytes of the next read of a body.
+    private var readLimit = StreamContext.readBufferSize
     /// The exchange has let go.
     private var isReleased = false
 
@@ -83,6 +85,7 @@ final class H1Upstream: Connection {
         isResponseComplete = false
         headSeen = 0
         mayPersist = true
+        readLimit = StreamContext.readBufferSize
         guard state == .idle else { return }
         state = .busy
         isReused = true
@@ -136,14 +139,16 @@ final class H1Upstream: Connection {
             reads += 1
             if let sink = bodySink {
                 moveBody(to: sink)
+                adaptReads()
                 continue
             }
             // A head comes with little; what follows it may be moved without reading it.
-            switch receive(atMost: isHeadComplete ? .max : Self.firstReadSize) {
+            switch receive(atMost: isHeadComplete ? readLimit : Self.firstReadSize) {
             case .bytes(let count):
                 guard state != .idle else { return close() }
                 pool.counters.add(.bytesReceived, UInt64(count))
                 take(UnsafeMutableRawBufferPointer(start: context.readBuffer, count: count))
+                adaptReads()
             case .wouldBlock: return
             case .endOfStream: return endOfInput()
             case .failed: return fail(.reset)
@@ -162,6 +167,7 @@ final class H1Upstream: Connection {
         if isReadable || !incoming.isEmpty { context.loop.defer(self) }
     }
 
+    @inline(__always)
     private func take(_ fresh: UnsafeMutableRawBufferPointer) {
         if incoming.isEmpty {
             let used = process(fresh)
@@ -209,6 +215,7 @@ final class H1Upstream: Connection {
         return used
     }
 
+    @inline(__always)
     private func readHead(_ bytes: UnsafeRawBufferPointer, _ exchange: Exchange) -> Int {
         hasAnswered = true
         let step = H1Parser.parseResponse(
@@ -244,6 +251,7 @@ final class H1Upstream: Connection {
         }
     }
 
+    @inline(__always)
     private func readBody(_ bytes: UnsafeMutableRawBufferPointer, _ exchange: Exchange) -> Int {
         switch framing {
         case .none: return bytes.count
@@ -284,8 +292,15 @@ final class H1Upstream: Connection {
         return sink
     }
 
+    /// Reads less for a client that is behind, since what it does not take is held for it: hundreds
+    /// of slow readers must not use up the buffers of all.
+    private func adaptReads() {
+        let isBehind = if let assigned { !assigned.use { $0.acceptsResponseBody } } else { false }
+        readLimit = isBehind ? Self.leastMove : min(readLimit * 2, StreamContext.readBufferSize)
+    }
+
     private func moveBody(to sink: H1Downstream) {
-        switch move(to: sink, atMost: Int(clamping: bodyRemaining)) {
+        switch move(to: sink, atMost: min(Int(clamping: bodyRemaining), readLimit)) {
         case .bytes(let count):
             pool.counters.add(.bytesReceived, UInt64(count))
             bodyRemaining -= Int64(count)

@@ -13,7 +13,7 @@ final class Pool {
     fileprivate(set) var connectTimeout: Interval
     fileprivate(set) var idleTimeout: Interval
     fileprivate(set) var maxIdle: Int
-    private var idle: [H1Upstream] = []
+    private var idle = Spares<H1Upstream>()
 
     fileprivate init(cluster: ClusterPlan, endpoint: EndpointPlan) {
         address = endpoint.address
@@ -27,7 +27,7 @@ final class Pool {
 
     /// An idle connection, or `nil`.
     func takeIdle() -> H1Upstream? {
-        guard let connection = idle.popLast() else { return nil }
+        guard let connection = idle.pop() else { return nil }
         counters.subtract(.connectionsIdle)
         return connection
     }
@@ -45,16 +45,14 @@ final class Pool {
     /// Keeps a connection that is ready for another request; `false` when there are enough.
     func keep(_ connection: H1Upstream) -> Bool {
         guard idle.count < maxIdle else { return false }
-        idle.append(connection)
+        idle.push(connection)
         counters.add(.connectionsIdle)
         return true
     }
 
     /// Forgets a connection that was closed while idle.
     func forget(_ connection: H1Upstream) {
-        guard let index = idle.lastIndex(where: { $0 === connection }) else { return }
-        idle.remove(at: index)
-        counters.subtract(.connectionsIdle)
+        if idle.remove(connection) { counters.subtract(.connectionsIdle) }
     }
 
     fileprivate func retire() {
@@ -63,8 +61,7 @@ final class Pool {
     }
 
     fileprivate func closeIdle() {
-        let closing = idle
-        idle.removeAll()
+        let closing = idle.removeAll()
         counters.subtract(.connectionsIdle, UInt64(closing.count))
         for connection in closing { connection.close() }
     }
