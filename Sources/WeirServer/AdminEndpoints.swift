@@ -97,11 +97,13 @@ extension Server {
         guard asJSON else {
             return .text(status, result.lines.joined(separator: "\n") + "\n")
         }
-        if let diagnostics = result.diagnosticsJSON {
-            return .json(status, Array(diagnostics.utf8))
-        }
         var out = JSONWriter()
-        out.object { StatusPage.write(result, &$0) }
+        out.object { out in
+            StatusPage.write(result, &out)
+            guard let diagnostics = result.diagnosticsJSON else { return }
+            out.key("diagnostics")
+            out.json(diagnostics)
+        }
         return .json(status, out.bytes)
     }
 }

@@ -29,10 +29,14 @@ enum Descriptors {
     }
 
     /// How many downstream connections there may be: each may need an upstream one as well.
-    static func connections(_ configuration: Configuration, descriptors: Int) -> Int {
+    ///
+    /// - Parameter isNews: whether to log that there may be fewer than the configuration says.
+    static func connections(
+        _ configuration: Configuration, descriptors: Int, isNews: Bool = true
+    ) -> Int {
         let wanted = configuration.runtime.maxConnections
         let possible = max(1, (descriptors - reserve) / 2)
-        if wanted > possible {
+        if isNews, wanted > possible {
             ProcessLog.info(
                 "max_connections is bounded by the descriptors that the process may open",
                 ["max_connections": "\(wanted)", "bound": "\(possible)"])

@@ -2,6 +2,7 @@
 
 import WeirConfig
 import WeirNet
+import WeirTelemetry
 import WeirTime
 
 /// One watch for each name that clusters are discovered by.
@@ -22,6 +23,7 @@ final class NameDirectory {
     private var watches: [Name: NameWatch] = [:]
     /// What was found before the watch had its first answer.
     private var first: [Name: [SocketAddress]] = [:]
+    private var failing: Set<Name> = []
     private var chance: Chance
 
     init(loop: EventLoop, seed: UInt64, onChange: @escaping () -> Void) throws(SystemError) {
@@ -74,7 +76,28 @@ final class NameDirectory {
             watches[name] = NameWatch(
                 loop: loop, resolver: resolver, name: name.host, port: name.port,
                 every: name.every, chance: Chance(seed: chance.next())
-            ) { [self] _ in onChange() }
+            ) { [self] news in
+                report(news, of: name)
+                onChange()
+            }
+        }
+        failing.formIntersection(names)
+    }
+
+    /// Logs the beginning and the end of a failure; addresses that change are daily business.
+    private func report(_ news: NameSchedule.News, of name: Name) {
+        switch news {
+        case .failed(let reason):
+            failing.insert(name)
+            ProcessLog.warn(
+                "a name does not resolve; its last addresses stay in use",
+                [
+                    "name": name.host, "error": "\(reason)",
+                    "addresses": "\(addresses(name).count)",
+                ])
+        case .addresses, .recovered:
+            guard failing.remove(name) != nil else { return }
+            ProcessLog.info("a name resolves again", ["name": name.host])
         }
     }
 

@@ -53,6 +53,8 @@ package final class Server {
     private var drain: Drain?
     private(set) var isDraining = false
     private var isReady = false
+    /// Why `run` ends without having been told to.
+    private var failure: StartFailure?
 
     /// Reads the configuration and binds its listeners; nothing is served before `run`.
     package init(file: String) throws(StartFailure) {
@@ -93,6 +95,7 @@ package final class Server {
         }
         loop.run(afterTurn: {})
         shutDown()
+        if let failure { throw failure }
     }
 
     private func boot() throws(StartFailure) {
@@ -139,7 +142,10 @@ package final class Server {
             throw .system("\(error)")
         }
         if let admin, let address = admin.server.localAddress {
-            ProcessLog.info("listening", ["listener": "admin", "address": "\(address)"])
+            // The kernel tells which port it picked, but not the path of a unix socket.
+            let isUnix = address.port == 0
+            let text = isUnix ? configuration.admin?.address.text : address.description
+            ProcessLog.info("listening", ["listener": "admin", "address": text ?? "?"])
         }
     }
 
@@ -178,11 +184,13 @@ package final class Server {
 
     /// Makes a checked configuration the one in use.
     func adopt(_ adopted: Configuration) {
+        let isNews = adopted.runtime.maxConnections != configuration.runtime.maxConnections
         configuration = adopted
         generation += 1
         adoptedAt = loop.wallClock.unixNanoseconds(loop.now)
         budget.setLimit(
-            Descriptors.connections(adopted, descriptors: Descriptors.limit()))
+            Descriptors.connections(
+                adopted, descriptors: Descriptors.limit(), isNews: isNews))
         names?.watch(NameDirectory.names(adopted))
         distribute()
     }
@@ -241,6 +249,11 @@ package final class Server {
         case .idle(let worker): drain?.workerIsIdle(worker)
         case .failed(let worker, let error):
             ProcessLog.error("a worker has failed: \(error)", ["worker": "\(worker)"])
+        case .ended(let worker, let error):
+            // The kernel still hands the dead worker its share of connections, and nobody would
+            // answer them.
+            failure = .system("worker \(worker) has failed, weir cannot go on: \(error)")
+            loop.stop()
         }
     }
 

@@ -20,7 +20,10 @@ enum WorkerMessage: Sendable {
 enum WorkerReport: Sendable {
     /// A drain has left no connection.
     case idle(worker: Int)
+    /// A configuration could not be taken up in full; the worker goes on.
     case failed(worker: Int, SystemError)
+    /// The worker's thread is at its end without having been told to stop.
+    case ended(worker: Int, SystemError)
 }
 
 /// A handle on a worker's thread.
@@ -122,7 +125,7 @@ private func workerMain(_ pointer: UnsafeMutableRawPointer?) -> UnsafeMutableRaw
     do {
         try seed.run()
     } catch {
-        _ = seed.reports.post(.failed(worker: seed.index, error))
+        _ = seed.reports.post(.ended(worker: seed.index, error))
     }
     return nil
 }

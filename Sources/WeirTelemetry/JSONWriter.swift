@@ -52,6 +52,9 @@ package struct JSONWriter {
 
     package mutating func null() { literal("null") }
 
+    /// A value that is JSON already.
+    package mutating func json(_ text: String) { literal(text) }
+
     // MARK: Members
 
     package mutating func member(_ name: String, _ value: String) {

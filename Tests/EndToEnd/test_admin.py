@@ -267,3 +267,29 @@ def test_process_log_is_json_when_not_on_a_terminal(counted):
     running, _ = counted
     lines = [json.loads(line) for line in running.stderr.splitlines()]
     assert any(line["level"] == "info" and running.edge in json.dumps(line) for line in lines)
+
+
+def test_reload_answers_json_of_one_shape(weir, upstream):
+    """A program that asks for a reload finds `ok` in every answer, and findings beside it."""
+    behind = upstream()
+    settings = configuration([cluster("main", behind)])
+    running = weir(settings)
+
+    def reload():
+        status, text = running.ask("POST", "/reload", headers={"Accept": "application/json"})
+        return status, json.loads(text)
+
+    status, answer = reload()
+    assert (status, answer["ok"], answer["changes"]) == (200, True, ["no change"])
+    running.swap(settings | {"clusters": [cluster("main", behind, connect_timeout="5")]})
+    status, answer = reload()
+    assert (status, answer["ok"], answer["trigger"]) == (400, False, "POST /reload")
+    assert [found["code"] for found in answer["diagnostics"]] == ["missing-unit"]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = "127.0.0.1:%d" % taken.getsockname()[1]
+        running.swap(settings | {"listeners": [*settings["listeners"], {"name": "two", "address": address}]})
+        status, answer = reload()
+    assert (status, answer["ok"], "diagnostics" in answer) == (400, False, False)
+    assert "Address already in use" in answer["errors"][0]

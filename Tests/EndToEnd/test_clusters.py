@@ -296,6 +296,7 @@ def test_name_that_does_not_resolve_degrades_its_cluster_only(weir, upstream):
         assert (response.status, response.reason) == (503, "no_endpoint")
         assert running.get("/").status == 200
     assert running.ask("GET", "/ready")[0] == 200
+    until(lambda: '"name":"nonexistent.invalid"' in running.stderr, "the log says which name")
 
 
 def test_route_without_time_limit_waits(pair):

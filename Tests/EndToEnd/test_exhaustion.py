@@ -2,10 +2,11 @@
 
 import socket
 import threading
+from contextlib import ExitStack
 
 import pytest
 
-from harness import Client, cluster, configuration, ok, patience, until
+from harness import Client, NetworkNamespace, cluster, configuration, listener, ok, patience, until
 
 
 def flood(address, count):
@@ -184,3 +185,59 @@ def test_upstream_out_of_reach_and_back(weir, upstream):
     holder.close()
     upstream(port=port)
     works_again(running)
+
+
+def test_too_few_descriptors_to_start(weir, upstream):
+    """weir ends with a reason or serves with all of its workers; none is missing unseen."""
+    behind = upstream()
+    for limit in range(14, 36, 2):
+        settings = configuration([cluster("main", behind)], runtime={"workers": 2})
+        running = weir(settings, open_files=limit, wait=False)
+        try:
+            running.wait_ready()
+            for _ in range(24):
+                with running.client() as client:
+                    client.request()
+                    answer = client.read()
+                    assert answer is not None and answer.status in (200, 503)
+        except (OSError, AssertionError):
+            assert running.wait_exit() == 1, running.stderr
+            assert "Too many open files" in running.stderr
+
+
+def test_local_ports_run_out_and_come_back(weir, upstream):
+    """Thirty connections to the endpoint are all that the kernel has ports for."""
+    with ExitStack() as stack:
+        try:
+            namespace = stack.enter_context(NetworkNamespace("40000 40029"))
+        except OSError as error:
+            pytest.skip(f"no network namespace can be made: {error}")
+        go = threading.Event()
+
+        def answer(_):
+            assert go.wait(patience(60))
+            return ok()
+
+        with namespace.entered():
+            behind = upstream(answer, port=9001)
+            # Two addresses: what the clients have to themselves must be more than thirty ports.
+            listeners = [listener("a", "127.0.0.1:8080"), listener("b", "127.0.0.1:8081")]
+            running = weir(configuration([cluster("main", behind)], listeners=listeners))
+            clients = [
+                stack.enter_context(Client(("127.0.0.1", port))) for port in (8080, 8081) for _ in range(25)
+            ]
+        for client in clients:
+            client.request()
+        refused = "resource_exhausted"
+        until(
+            lambda: running.total("weir_refusals_total", route="main", reason=refused) == 20,
+            "what has no port is refused",
+        )
+        go.set()
+        answers = [client.read() for client in clients]
+        assert sorted((answer.status, answer.reason or "") for answer in answers) == (
+            [(200, "")] * 30 + [(503, refused)] * 20
+        )
+        for client in clients:
+            client.request()
+            assert client.read().status == 200, "the connections that came back serve everyone"

@@ -162,7 +162,8 @@ enum AddressText {
         guard let colon = text.lastIndex(of: ":") else {
             report.error(
                 .badPort, at: node.range, "\(Text.quoted(text)) has no port",
-                help: "expected host:port")
+                help: number(text) == nil
+                    ? "expected host:port" : "expected host:port, such as 0.0.0.0:\(text)")
             return nil
         }
         var host = String(text[..<colon])
@@ -177,7 +178,9 @@ enum AddressText {
         } else if host.contains(":") {
             report.error(
                 .badAddress, at: node.range, "\(Text.quoted(text)) is no address",
-                help: "an IPv6 address stands in brackets: [::1]:8080")
+                help: text.contains("//")
+                    ? "only the host and port are written here, without scheme and path"
+                    : "an IPv6 address stands in brackets: [::1]:8080")
             return nil
         }
         guard let port = number(digits), ports.contains(port), let narrow = UInt16(exactly: port)

@@ -154,7 +154,9 @@ private struct Unit: Sendable {
                 .badUnit, at: node.range(from: offset),
                 "unknown unit \(Text.quoted(unit)) in \(Text.quoted(text))",
                 label: meant.map { "did you mean '\($0)'?" },
-                help: "expected \(what); units: \(names)")
+                help:
+                    "expected \(what)\(unit.hasPrefix(" ") ? ", without a space" : ""); units: \(names)"
+            )
         case .tooLarge:
             report.error(
                 .outOfRange, at: node.range, "\(Text.quoted(text)) is outside \(bounds)")

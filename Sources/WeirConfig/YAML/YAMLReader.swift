@@ -214,8 +214,11 @@ struct YAMLReader: ~Copyable {
         let start = SourceRange(
             line: Int(clamping: contextMark.line) + 1,
             column: Int(clamping: contextMark.column) + 1)
+        // A '*' begins an alias, so a host pattern without quotes ends here.
+        let isPattern = context == "while scanning an alias"
         report.error(
             .yamlSyntax, at: place, problem,
+            help: isPattern ? "a value that begins with '*' stands in quotes" : nil,
             related: context.flatMap {
                 start.isBefore(place) ? Diagnostic.Related(range: start, label: $0) : nil
             })

@@ -1,6 +1,7 @@
 """Everything the end-to-end tests share: the process under test, upstreams, clients, configs."""
 
 from .client import Client, Response, exchange, get
+from .namespace import NetworkNamespace
 from .patience import SLOWDOWN, patience, until
 from .process import REPOSITORY, WEIR, Weir
 from .settings import cluster, configuration, forward, free_address, listener
@@ -14,6 +15,7 @@ __all__ = [
     "Client",
     "Connection",
     "Incomplete",
+    "NetworkNamespace",
     "RawUpstream",
     "Request",
     "Response",

@@ -146,11 +146,11 @@ class Weir:
 
     # The admin listener
 
-    def ask(self, method, path, body=None):
+    def ask(self, method, path, body=None, headers=None):
         """(status, text) from the admin listener."""
         connection = UnixConnection(self.admin)
         try:
-            connection.request(method, path, body)
+            connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
         finally:
