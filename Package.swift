@@ -56,7 +56,7 @@ let package = Package(
         layer("WeirConfig", ["WeirTime", "WeirPolicy", "CYAML", "CPCRE2"]),
         layer("WeirHTTP", ["CWeir"], dataPlane),
         layer("WeirNet", ["WeirTime", "CWeir", "CCares"], dataPlane),
-        layer("WeirTelemetry", ["WeirTime", "CWeir"]),
+        layer("WeirTelemetry", ["WeirTime", "CWeir"], dataPlane),
         layer("WeirAdmin", ["WeirTime", "WeirNet", "WeirHTTP", "WeirTelemetry"]),
         layer(
             "WeirProxy",

@@ -100,22 +100,28 @@ public struct ByteWriter {
             return
         }
         var rest = number
-        for place in stride(from: used &+ length &- 1, through: used, by: -1) {
-            let digit = UInt8(truncatingIfNeeded: rest % radix)
-            let first = digit < 10 ? UInt8(ascii: "0") : UInt8(ascii: "a") &- 10
+        var place = used &+ length
+        while place > used {
+            place &-= 1
+            let quotient = rest / radix
+            let digit = UInt8(truncatingIfNeeded: rest &- quotient &* radix)
+            let isNumeral = radix == 10 || digit < 10
+            let first = isNumeral ? UInt8(ascii: "0") : UInt8(ascii: "a") &- 10
             base.storeBytes(of: first &+ digit, toByteOffset: place, as: UInt8.self)
-            rest /= radix
+            rest = quotient
         }
         used &+= length
     }
 
     @inline(__always)
     private static func digitCount(of number: UInt64, radix: UInt64) -> Int {
+        // Multiplied up, which is cheaper than dividing; no number has more digits.
+        let most = radix == 10 ? 20 : 16
         var length = 1
-        var rest = number / radix
-        while rest > 0 {
+        var bound = radix
+        while length < most, number >= bound {
             length &+= 1
-            rest /= radix
+            bound &*= radix
         }
         return length
     }

@@ -38,6 +38,9 @@ final class Exchange: TimerTarget {
     /// Body bytes that wait for an upstream connection.
     private var held = ByteQueue()
     private var heldTrailers: [UInt8] = []
+    /// Decodes the request's body where it comes in chunks; here and not in the connection, so that
+    /// an idle one does not pay for it.
+    var chunks = ChunkedDecoder()
     var record = ExchangeRecord()
 
     var isRequestComplete = true

@@ -49,7 +49,7 @@ struct Spares<Object: AnyObject>: ~Copyable {
         return all
     }
 
-    /// Calls `body` with each and moves it to `other`, which takes up to `most`; the rest is let go.
+    /// Calls `body` with each and moves it to `other`, which takes up to `most`; the rest goes.
     mutating func move(to other: inout Spares, atMost most: Int, _ body: (Object) -> Void) {
         let moving = count
         for index in 0..<moving {

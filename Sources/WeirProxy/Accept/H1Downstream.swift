@@ -50,7 +50,6 @@ final class H1Downstream: Connection {
     private var bodyFraming = BodyFraming.none
     private var bodyRemaining: Int64 = 0
     private var isBodyComplete = true
-    private var chunks = ChunkedDecoder()
 
     // The response's body, and whether it is being read.
     private var countedBytesSent: UInt64 = 0
@@ -230,7 +229,7 @@ final class H1Downstream: Connection {
         case .length(let length):
             bodyRemaining = length
         case .chunked:
-            chunks.reset()
+            exchange?.chunks.reset()
         }
         isBodyComplete = false
         beginReceivingWindow()
@@ -247,11 +246,11 @@ final class H1Downstream: Connection {
         guard let exchange else { return bytes.count }
         if case .chunked = bodyFraming {
             do {
-                let progress = try chunks.decode(bytes)
+                let progress = try exchange.chunks.decode(bytes)
                 if progress.isComplete { isBodyComplete = true }
                 exchange.requestBody(
                     UnsafeRawBufferPointer(rebasing: bytes[..<progress.bodyLength]))
-                if progress.isComplete { exchange.requestEnd(trailers: chunks.trailers) }
+                if progress.isComplete { exchange.requestEnd(trailers: exchange.chunks.trailers) }
                 return progress.consumed
             } catch {
                 exchange.refuseMalformed(error)
