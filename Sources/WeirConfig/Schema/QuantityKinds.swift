@@ -150,13 +150,12 @@ private struct Unit: Sendable {
                 help: "expected \(what); units: \(names)")
         case .badUnit(let unit, let offset):
             let meant = suggestion(for: unit)
+            let form = unit.hasPrefix(" ") ? "\(what), without a space" : what
             report.error(
                 .badUnit, at: node.range(from: offset),
                 "unknown unit \(Text.quoted(unit)) in \(Text.quoted(text))",
                 label: meant.map { "did you mean '\($0)'?" },
-                help:
-                    "expected \(what)\(unit.hasPrefix(" ") ? ", without a space" : ""); units: \(names)"
-            )
+                help: "expected \(form); units: \(names)")
         case .tooLarge:
             report.error(
                 .outOfRange, at: node.range, "\(Text.quoted(text)) is outside \(bounds)")
