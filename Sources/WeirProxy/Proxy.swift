@@ -58,19 +58,26 @@ package final class Proxy {
 
     private func reconcileAcceptors() throws(SystemError) {
         var kept: [SocketAddress: Acceptor] = [:]
+        var failure: SystemError?
         for listener in snapshot.plan.listeners {
             if let acceptor = acceptors.removeValue(forKey: listener.address) {
                 acceptor.listener.settings = listener.settings
                 kept[listener.address] = acceptor
             } else {
                 let acceptor = Acceptor(plan: listener, proxy: self)
-                try loop.addForReading(acceptor)
-                kept[listener.address] = acceptor
+                do {
+                    try loop.addForReading(acceptor)
+                    kept[listener.address] = acceptor
+                } catch {
+                    // The other listeners are served all the same.
+                    failure = error
+                }
             }
         }
         let removed = acceptors.values
         acceptors = kept
         for acceptor in removed { acceptor.stop() }
+        if let failure { throw failure }
     }
 
     /// Stops accepting, closes idle connections and lets the others end their exchange.
