@@ -72,8 +72,7 @@ let package = Package(
             ]),
 
         .executableTarget(
-            name: "weir", dependencies: ["WeirServer", "WeirConfig", "WeirNet"],
-            swiftSettings: strict),
+            name: "weir", dependencies: ["WeirServer"], swiftSettings: strict),
         .executableTarget(
             name: "weir-origin", dependencies: ["WeirNet", "WeirHTTP", "WeirTime", "CWeir"],
             swiftSettings: strict),
