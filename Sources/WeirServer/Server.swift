@@ -52,7 +52,7 @@ package final class Server {
     private let reports: Mailbox<WorkerReport>
     private var drain: Drain?
     private(set) var isDraining = false
-    private var isReady = false
+    private var startedWorkers = 0
     /// Why `run` ends without having been told to.
     private var failure: StartFailure?
 
@@ -86,7 +86,6 @@ package final class Server {
     /// Serves until a signal ends it.
     package func run() throws(StartFailure) {
         try boot()
-        isReady = true
         // The file may have changed between its reading and the start of its watch.
         if case .accepted(let candidate) = Candidate.read(file),
             candidate.configuration != configuration
@@ -246,6 +245,7 @@ package final class Server {
 
     private func heed(_ report: WorkerReport) {
         switch report {
+        case .started: startedWorkers += 1
         case .idle(let worker): drain?.workerIsIdle(worker)
         case .failed(let worker, let error):
             ProcessLog.error("a worker has failed: \(error)", ["worker": "\(worker)"])
@@ -283,7 +283,7 @@ package final class Server {
     /// Why weir should not get traffic now; `nil` when it should.
     var unreadiness: String? {
         if isDraining { return "draining" }
-        return isReady ? nil : "starting"
+        return startedWorkers == workerCount ? nil : "starting"
     }
 }
 

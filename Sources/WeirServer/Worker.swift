@@ -18,6 +18,8 @@ enum WorkerMessage: Sendable {
 
 /// What a worker tells the control thread.
 enum WorkerReport: Sendable {
+    /// It accepts connections.
+    case started(worker: Int)
     /// A drain has left no connection.
     case idle(worker: Int)
     /// A configuration could not be taken up in full; the worker goes on.
@@ -85,6 +87,7 @@ private final class WorkerSeed: Sendable {
             for message in mailbox.drain() { obey(message, loop, proxy) }
         }
         try loop.addForReading(watch)
+        _ = reports.post(.started(worker: index))
         loop.run(afterTurn: proxy.endTurn)
         proxy.closeAll()
         loop.remove(watch)

@@ -187,6 +187,7 @@ def test_upstream_out_of_reach_and_back(weir, upstream):
     works_again(running)
 
 
+@pytest.mark.forced
 def test_too_few_descriptors_to_start(weir, upstream):
     """weir ends with a reason or serves with all of its workers; none is missing unseen."""
     behind = upstream()
