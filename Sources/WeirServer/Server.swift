@@ -161,6 +161,8 @@ package final class Server {
                         counters: registry.worker(index), budget: budget, reports: reports))
             }
         } catch {
+            // Those that have started are ended in good order.
+            shutDown()
             throw .system("weir cannot start a worker: \(error)")
         }
     }
