@@ -28,6 +28,20 @@ package enum Refusal: UInt8, CaseIterable, Sendable {
     case upstreamTimeout
     /// A hard cap, such as `max_connections`, is reached (503).
     case ceiling
+    /// A rate limit of the tenant, the route or all traffic is used up (429).
+    case rateLimited
+    /// The tenant has as many requests under way as its plan allows (429).
+    case tenantConcurrency
+    /// The cluster's queue is full of requests that matter as much or more (503).
+    case queueFull
+    /// The request was pushed out of the queue by one that matters more (503).
+    case pushedOut
+    /// No endpoint had room within the time that a request may wait (503).
+    case queueTimeout
+    /// The breaker of the route or the cluster is open (503, or its fallback).
+    case breakerOpen
+    /// The request's deadline has passed, or nothing could be done before it (504).
+    case deadline
     /// weir itself ran out of file descriptors, ports or buffer memory (503).
     case resourceExhausted
     /// weir is shutting down (503).
@@ -49,6 +63,13 @@ package enum Refusal: UInt8, CaseIterable, Sendable {
         case .upstreamProtocol: "upstream_protocol"
         case .upstreamTimeout: "upstream_timeout"
         case .ceiling: "ceiling"
+        case .rateLimited: "rate_limited"
+        case .tenantConcurrency: "tenant_concurrency"
+        case .queueFull: "queue_full"
+        case .pushedOut: "pushed_out"
+        case .queueTimeout: "queue_timeout"
+        case .breakerOpen: "breaker_open"
+        case .deadline: "deadline"
         case .resourceExhausted: "resource_exhausted"
         case .draining: "draining"
         }

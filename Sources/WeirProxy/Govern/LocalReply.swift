@@ -180,8 +180,11 @@ extension Refusal {
         case .routeMissing: 404
         case .notImplemented: 501
         case .upstreamConnect, .upstreamReset, .upstreamProtocol: 502
-        case .upstreamTimeout: 504
-        case .noEndpoint, .ceiling, .resourceExhausted, .draining: 503
+        case .rateLimited, .tenantConcurrency: 429
+        case .upstreamTimeout, .deadline: 504
+        case .noEndpoint, .ceiling, .queueFull, .pushedOut, .queueTimeout, .breakerOpen,
+            .resourceExhausted, .draining:
+            503
         }
     }
 
@@ -201,6 +204,13 @@ extension Refusal {
         case .upstreamProtocol: "the endpoint's answer breaks HTTP's rules"
         case .upstreamTimeout: "the endpoint did not answer in time"
         case .ceiling: "a limit on connections or requests is reached"
+        case .rateLimited: "a rate limit is used up"
+        case .tenantConcurrency: "the tenant has as many requests under way as its plan allows"
+        case .queueFull: "the cluster is busy and its queue is full"
+        case .pushedOut: "the cluster is busy and more important requests came"
+        case .queueTimeout: "the cluster is busy: no endpoint had room in time"
+        case .breakerOpen: "the breaker is open after too many failures"
+        case .deadline: "the request's deadline has passed"
         case .resourceExhausted: "weir has run out of descriptors, ports or memory"
         case .draining: "weir is shutting down"
         }
