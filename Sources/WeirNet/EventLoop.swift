@@ -125,16 +125,16 @@ package final class EventLoop {
     /// Closes a source's descriptor and forgets the source at the end of the turn: an event of
     /// this turn's batch may still point at it.
     package func remove(_ source: EventSource) {
-        guard source.fd >= 0 else { return }
-        _ = close(source.fd)
-        source.fd = -1
-        forget(source)
+        let fd = release(source)
+        if fd >= 0 { _ = close(fd) }
     }
 
     /// Stops watching a source and gives its descriptor, still open, to the caller.
     package func release(_ source: EventSource) -> Int32 {
         let fd = source.fd
         guard fd >= 0 else { return -1 }
+        // Closing alone ends the watch only with the last reference to the open file, and whoever
+        // looks at /proc/PID/fd holds one: an event would come for a source that is no more.
         var event = epoll_event()
         _ = epoll_ctl(epoll, EPOLL_CTL_DEL, fd, &event)
         source.fd = -1

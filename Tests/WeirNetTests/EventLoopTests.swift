@@ -45,6 +45,23 @@ private func socketPair() -> (Recorder, Recorder) {
 }
 
 @Suite struct `An event loop` {
+    @Test func `hears nothing of a removed source whose open file somebody else still holds`()
+        throws
+    {
+        let loop = try EventLoop()
+        let (near, far) = socketPair()
+        try loop.add(near)
+        loop.settle()
+        let before = near.events.count
+        // What reading /proc/PID/fd does for a moment.
+        let other = dup(near.fd)
+        defer { _ = close(other) }
+        loop.remove(near)
+        _ = Socket.send(far.fd, "x", count: 1)
+        loop.settle()
+        #expect(near.events.count == before)
+    }
+
     @Test func `tells of readiness at its edges only`() throws {
         let loop = try EventLoop()
         let (near, far) = socketPair()
