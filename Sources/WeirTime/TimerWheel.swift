@@ -12,7 +12,7 @@ public struct TimerID: Hashable, Sendable {
 
 /// A hierarchical timing wheel (Varghese and Lauck, 1987) of three levels of 256 slots.
 ///
-/// A tick is 2^24 ns (16.8 ms). A timer never fires early and at most one tick late. Moving a timer
+/// A tick is 2^22 ns (4.2 ms). A timer never fires early and at most one tick late. Moving a timer
 /// to a later deadline only stores the deadline: the entry is relinked when its old slot comes up,
 /// so a keep-alive connection that re-arms its timer on each request does not touch the lists.
 public final class TimerWheel {
@@ -25,7 +25,7 @@ public final class TimerWheel {
         var slot: Int32
     }
 
-    private static let tickShift: Int64 = 24
+    private static let tickShift: Int64 = 22
     private static let slotsPerLevel: Int64 = 256
     private static let unlinked: Int32 = -1
 
@@ -211,7 +211,7 @@ public final class TimerWheel {
         } else if distance < Self.slotsPerLevel << 8 {
             slot = 256 + Int((tick >> 8) & 255)
         } else {
-            // Beyond the wheel's 78 hours a timer waits in the last slot and is linked again.
+            // Beyond the wheel's 19 hours a timer waits in the last slot and is linked again.
             let reachable = min(tick, cursor + (Self.slotsPerLevel << 16) - 1)
             slot = 512 + Int((reachable >> 16) & 255)
         }
