@@ -50,12 +50,14 @@ let package = Package(
         .systemLibrary(name: "CYAML"),
         .systemLibrary(name: "CCares"),
         .systemLibrary(name: "CPCRE2"),
+        .systemLibrary(name: "COpenSSL"),
 
         layer("WeirTime", [], dataPlane),
         layer("WeirPolicy", ["WeirTime"], dataPlane),
         layer("WeirConfig", ["WeirTime", "WeirPolicy", "CYAML", "CPCRE2"]),
         layer("WeirHTTP", ["CWeir"], dataPlane),
         layer("WeirNet", ["WeirTime", "CWeir", "CCares"], dataPlane),
+        layer("WeirCrypto", ["COpenSSL"], dataPlane),
         layer("WeirTelemetry", ["WeirTime", "CWeir"], dataPlane),
         layer("WeirAdmin", ["WeirTime", "WeirNet", "WeirHTTP", "WeirTelemetry"]),
         layer(
@@ -68,7 +70,7 @@ let package = Package(
             "WeirServer",
             [
                 "WeirTime", "WeirNet", "WeirHTTP", "WeirPolicy", "WeirTelemetry", "WeirConfig",
-                "WeirProxy", "WeirAdmin", "CWeir",
+                "WeirProxy", "WeirAdmin", "WeirCrypto", "CWeir",
             ]),
 
         .executableTarget(
@@ -84,6 +86,7 @@ let package = Package(
             exclude: ["Golden"], swiftSettings: strict),
         tests("WeirHTTPTests", ["WeirHTTP"]),
         tests("WeirNetTests", ["WeirNet", "WeirTime", "CWeir"]),
+        tests("WeirCryptoTests", ["WeirCrypto", "WeirTime"]),
         tests("WeirTelemetryTests", ["WeirTelemetry", "WeirTime"]),
         tests("WeirAdminTests", ["WeirAdmin", "WeirNet", "WeirHTTP", "WeirTime"]),
         tests(
@@ -93,7 +96,7 @@ let package = Package(
             "WeirServerTests",
             [
                 "WeirServer", "WeirConfig", "WeirProxy", "WeirNet", "WeirPolicy", "WeirTelemetry",
-                "WeirAdmin", "WeirTime",
+                "WeirAdmin", "WeirCrypto", "WeirTime",
             ]),
         tests("TidyTests", []),
     ]

@@ -42,6 +42,7 @@ static const struct known_name known_names[SLOTS] = {
     KNOWN("content-type", 'c', 'e', WEIR_CONTENT_TYPE),
     KNOWN("x-request-id", 'x', 'd', WEIR_X_REQUEST_ID),
     KNOWN("cache-control", 'c', 'l', WEIR_CACHE_CONTROL),
+    KNOWN("x-weir-attempt", 'x', 't', WEIR_X_WEIR_ATTEMPT | WEIR_NOTED),
     KNOWN("authorization", 'a', 'n', WEIR_AUTHORIZATION),
     KNOWN("content-length", 'c', 'h', WEIR_CONTENT_LENGTH | WEIR_NOTED),
     KNOWN("x-forwarded-for", 'x', 'r', WEIR_X_FORWARDED_FOR),
@@ -54,6 +55,7 @@ static const struct {
 } long_names[] = {
     {"x-forwarded-host", WEIR_X_FORWARDED_HOST},
     {"proxy-connection", WEIR_PROXY_CONNECTION | WEIR_HOP_BY_HOP},
+    {"x-request-deadline", WEIR_X_REQUEST_DEADLINE | WEIR_NOTED},
     {"transfer-encoding", WEIR_TRANSFER_ENCODING | WEIR_HOP_BY_HOP | WEIR_NOTED},
     {"x-forwarded-proto", WEIR_X_FORWARDED_PROTO},
     {"proxy-authenticate", WEIR_PROXY_AUTHENTICATE | WEIR_HOP_BY_HOP},

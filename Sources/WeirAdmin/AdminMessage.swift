@@ -42,6 +42,7 @@ package struct AdminResponse {
 /// One endpoint of the admin listener. One for GET answers HEAD as well.
 package struct AdminRoute {
     package let method: Method
+    /// A path that ends in `/` stands for all that lie below it.
     package let path: String
     package let handler: (AdminRequest) -> AdminResponse
 
@@ -51,5 +52,9 @@ package struct AdminRoute {
         self.method = method
         self.path = path
         self.handler = handler
+    }
+
+    func matches(_ asked: String) -> Bool {
+        path.hasSuffix("/") ? asked.hasPrefix(path) && asked != path : asked == path
     }
 }

@@ -107,7 +107,7 @@ package final class AdminServer {
 
     /// Answers a request that the gate has let pass.
     func answer(_ request: AdminRequest) -> (response: AdminResponse, allow: String?) {
-        let matching = routes.filter { $0.path == request.path }
+        let matching = routes.filter { $0.matches(request.path) }
         if matching.isEmpty { return (.text(404, "not found\n"), nil) }
         let method = request.method == .head ? Method.get : request.method
         if let route = matching.first(where: { $0.method == method }) {

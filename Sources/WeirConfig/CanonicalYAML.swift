@@ -6,7 +6,7 @@ import WeirTime
 extension Configuration {
     /// YAML that reads back as this configuration, with nothing left to defaults.
     package func canonicalYAML() -> String {
-        var out = Writer()
+        var out = CanonicalWriter()
         out.line("version: 1")
         if let admin {
             out.line("admin:")
@@ -18,105 +18,40 @@ extension Configuration {
         out.line("runtime:")
         out.indented { runtime.write(to: &$0) }
         out.list("listeners", listeners) { $1.write(to: &$0) }
+        tenants?.write(to: &out)
+        priorities.write(to: &out)
+        if !retryPolicies.isEmpty {
+            out.line("retry_policies:")
+            out.indented { for policy in retryPolicies { policy.write(to: &$0) } }
+        }
+        if !rateLimits.isEmpty { out.list("rate_limits", rateLimits) { $1.write(to: &$0) } }
         out.list("routes", routes) { $1.write(to: &$0) }
         if !clusters.isEmpty { out.list("clusters", clusters) { $1.write(to: &$0) } }
         return out.text
     }
 }
 
-/// Lines at a depth.
-private struct Writer {
-    var text = ""
-    private var depth = 0
-    /// The next line begins a list item.
-    private var isItem = false
-
-    mutating func line(_ content: String) {
-        let spaces = depth * 2
-        if isItem {
-            text += String(repeating: " ", count: spaces - 2) + "- " + content + "\n"
-            isItem = false
-        } else {
-            text += String(repeating: " ", count: spaces) + content + "\n"
-        }
-    }
-
-    mutating func field(_ name: String, _ value: String) { line("\(name): \(value)") }
-
-    mutating func indented(_ body: (inout Writer) -> Void) {
-        depth += 1
-        body(&self)
-        depth -= 1
-    }
-
-    mutating func list<Item>(
-        _ name: String, _ items: [Item], _ body: (inout Writer, Item) -> Void
-    ) {
-        line("\(name):")
-        depth += 2
-        for item in items {
-            isItem = true
-            body(&self, item)
-        }
-        depth -= 2
-    }
-}
-
-/// A double-quoted scalar: the one form in which every text can be written.
-private func quote(_ text: String) -> String {
-    var out = "\""
-    for scalar in text.unicodeScalars {
-        switch scalar {
-        case "\"": out += "\\\""
-        case "\\": out += "\\\\"
-        case "\n": out += "\\n"
-        case "\r": out += "\\r"
-        case "\t": out += "\\t"
-        case _
-        where scalar.value < 0x20 || (0x7F..<0xA0).contains(scalar.value)
-            || scalar.value == 0x2028 || scalar.value == 0x2029 || scalar.value == 0xFEFF
-            || scalar.value & 0xFFFE == 0xFFFE:
-            let hex = String(scalar.value, radix: 16)
-            out += "\\U" + String(repeating: "0", count: max(0, 8 - hex.count)) + hex
-        default: out.unicodeScalars.append(scalar)
-        }
-    }
-    return out + "\""
-}
-
-private func flow(_ items: [String]) -> String { "[" + items.joined(separator: ", ") + "]" }
-
 extension Runtime {
-    fileprivate func write(to out: inout Writer) {
+    fileprivate func write(to out: inout CanonicalWriter) {
         out.field("workers", workers.map { "\($0)" } ?? "auto")
         out.field("drain_timeout", Quantity.text(drainTimeout))
         out.field("max_connections", "\(maxConnections)")
         out.field("buffer_memory", Quantity.text(bytes: Int64(bufferMemory)))
-        guard let accessLog else { return }
-        out.line("access_log:")
-        out.indented {
-            $0.field("path", quote(accessLog.path))
-            $0.field("format", "json")
-            $0.field("sample", Decimal.text(accessLog.sample))
+        if let accessLog {
+            out.line("access_log:")
+            out.indented {
+                $0.field("path", quote(accessLog.path))
+                $0.field("format", "json")
+                $0.field("sample", Decimal.text(accessLog.sample))
+            }
         }
-    }
-}
-
-/// Numbers without an exponent, which the schema does not read.
-private enum Decimal {
-    static func text(_ value: Double) -> String {
-        let short = "\(value)"
-        guard short.contains("e") else { return short }
-        // Only tiny shares are printed with an exponent: a leading zero per power of ten.
-        let parts = short.split(separator: "e")
-        guard parts.count == 2, let power = Int(parts[1]), power < 0 else { return "0.0" }
-        let digits = parts[0].filter { $0 != "." }
-        return "0." + String(repeating: "0", count: -power - 1) + digits
+        if let zone { out.field("zone", quote(zone)) }
+        out.field("reason_header", reasonHeader.map(quote) ?? "off")
     }
 }
 
 extension Listener {
-    fileprivate func write(to out: inout Writer) {
+    fileprivate func write(to out: inout CanonicalWriter) {
         out.field("name", quote(name))
         out.field("address", quote(address.text))
         out.line("limits:")
@@ -127,7 +62,7 @@ extension Listener {
 }
 
 extension Listener.Limits {
-    fileprivate func write(to out: inout Writer) {
+    fileprivate func write(to out: inout CanonicalWriter) {
         out.field("request_header_bytes", Quantity.text(bytes: Int64(requestHeaderBytes)))
         out.field("request_headers", "\(requestHeaders)")
         out.field("request_uri_bytes", Quantity.text(bytes: Int64(requestURIBytes)))
@@ -138,11 +73,12 @@ extension Listener.Limits {
         out.field("send_timeout", Quantity.text(sendTimeout))
         out.field("send_min_rate", Quantity.text(bytesPerSecond: Int64(sendMinRate)))
         out.field("idle_timeout", Quantity.text(idleTimeout))
+        out.field("allow_half_close", allowHalfClose ? "true" : "false")
     }
 }
 
 extension Route {
-    fileprivate func write(to out: inout Writer) {
+    fileprivate func write(to out: inout CanonicalWriter) {
         out.field("name", quote(name))
         if match != Match() {
             out.line("match:")
@@ -155,12 +91,7 @@ extension Route {
             out.line("redirect:")
             out.indented { redirect.write(to: &$0) }
         case .respond(let response):
-            out.line("direct_response:")
-            out.indented {
-                $0.field("status", "\(response.status)")
-                $0.field("body", quote(response.body))
-                $0.field("content_type", quote(response.contentType))
-            }
+            response.write("direct_response", to: &out)
         }
         out.field("timeout", timeout.map { Quantity.text($0) } ?? "off")
         out.field("idle_timeout", Quantity.text(idleTimeout))
@@ -168,11 +99,12 @@ extension Route {
         if let prefixRewrite { out.field("prefix_rewrite", quote(prefixRewrite)) }
         requestHeaders.write("request_headers", to: &out)
         responseHeaders.write("response_headers", to: &out)
+        writeGovernors(to: &out)
     }
 }
 
 extension Route.Match {
-    fileprivate func write(to out: inout Writer) {
+    fileprivate func write(to out: inout CanonicalWriter) {
         if !hosts.isEmpty {
             let texts = hosts.map { host in
                 switch host {
@@ -195,7 +127,7 @@ extension Route.Match {
 }
 
 extension Route.ValueMatch {
-    fileprivate func write(to out: inout Writer) {
+    fileprivate func write(to out: inout CanonicalWriter) {
         out.field("name", quote(name))
         switch test {
         case .present: out.field("present", "true")
@@ -208,7 +140,7 @@ extension Route.ValueMatch {
 }
 
 extension Route.Redirect {
-    fileprivate func write(to out: inout Writer) {
+    fileprivate func write(to out: inout CanonicalWriter) {
         out.field("status", "\(status)")
         if let scheme { out.field("scheme", scheme) }
         if let host { out.field("host", quote(host)) }
@@ -220,7 +152,7 @@ extension Route.Redirect {
 }
 
 extension HeaderEdits {
-    fileprivate func write(_ name: String, to out: inout Writer) {
+    fileprivate func write(_ name: String, to out: inout CanonicalWriter) {
         if isEmpty { return }
         out.line("\(name):")
         out.indented {
@@ -236,12 +168,12 @@ extension HeaderEdits {
 }
 
 extension Cluster {
-    fileprivate func write(to out: inout Writer) {
+    fileprivate func write(to out: inout CanonicalWriter) {
         out.field("name", quote(name))
         switch source {
         case .endpoints(let endpoints):
             out.list("endpoints", endpoints) {
-                $0.line("{ address: \(quote($1.address.text)), weight: \($1.weight) }")
+                $0.line($1.text)
             }
         case .dns(let host, let port, let every):
             out.line("discovery:")
@@ -250,7 +182,7 @@ extension Cluster {
                 if let every { $0.field("resolve_every", Quantity.text(every)) }
             }
         }
-        out.field("load_balancing", "{ policy: \(balancer.rawValue) }")
+        out.field("load_balancing", balancing.text)
         out.field("connect_timeout", Quantity.text(connectTimeout))
         out.line("keepalive:")
         out.indented {
@@ -262,6 +194,7 @@ extension Cluster {
         case .endpoint: out.field("host_header", "endpoint")
         case .literal(let text): out.field("host_header", "{ literal: \(quote(text)) }")
         }
+        writeGovernors(to: &out)
         out.field("http2", "false")
     }
 }

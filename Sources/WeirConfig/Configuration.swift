@@ -8,6 +8,12 @@ package struct Configuration: Equatable, Sendable {
     package var admin: Admin?
     package var runtime = Runtime()
     package var listeners: [Listener] = []
+    /// Without it nobody is told apart.
+    package var tenants: Tenants?
+    package var priorities = Priorities()
+    package var retryPolicies: [RetryPolicy] = []
+    /// Rules for all traffic; a request is charged to all of them, or to none.
+    package var rateLimits: [RateRule] = []
     package var routes: [Route] = []
     package var clusters: [Cluster] = []
 
@@ -57,6 +63,10 @@ package struct Runtime: Equatable, Sendable {
     /// Bytes of buffers in the whole process; beyond it new requests are refused.
     package var bufferMemory = 256 << 20
     package var accessLog: AccessLog?
+    /// Where this process runs: endpoints of the same zone are preferred.
+    package var zone: String?
+    /// The response field that carries the code of weir's own refusals; `nil` is none. Lower case.
+    package var reasonHeader: String? = "x-weir-reason"
 
     package init() {}
 
@@ -101,6 +111,8 @@ package struct Listener: Equatable, Sendable {
         package var sendMinRate = 1024
         /// Between two requests on a kept connection.
         package var idleTimeout = Interval.seconds(60)
+        /// A client that has ended its sending side while it waits is still answered.
+        package var allowHalfClose = false
 
         package init() {}
     }
@@ -121,6 +133,14 @@ package struct Route: Equatable, Sendable {
     package var prefixRewrite: String?
     package var requestHeaders = HeaderEdits()
     package var responseHeaders = HeaderEdits()
+    /// The class of its requests; `nil` leaves it to the tenant's plan, then to the default class.
+    package var priority: String?
+    /// The name of a retry policy; without one nothing is sent twice.
+    package var retry: String?
+    package var hedge: Hedge?
+    /// Rules of this route; they are charged together with the global ones.
+    package var rateLimits: [RateRule] = []
+    package var breaker: BreakerPolicy?
 
     package init(name: String, action: Action) {
         self.name = name
@@ -232,10 +252,19 @@ package struct HeaderEdits: Equatable, Sendable {
 package struct Cluster: Equatable, Sendable {
     package var name: String
     package var source: Source
-    package var balancer = Balancer.Kind.roundRobin
+    package var balancing = Balancing()
     package var connectTimeout = Interval.seconds(1)
     package var keepalive = Keepalive()
     package var hostHeader = HostHeader.preserve
+    package var ceilings = Ceilings()
+    package var concurrency = ConcurrencySettings()
+    /// `nil` refuses at once where no permit is free. Adaptive concurrency brings a queue with it.
+    package var queue: QueueSettings?
+    package var outlier = OutlierSettings()
+    package var healthCheck: HealthCheckSettings?
+    /// How long an endpoint that is new or back takes to get its whole share; `nil` is at once.
+    package var slowStart: Interval?
+    package var breaker: BreakerPolicy?
 
     package init(name: String, source: Source) {
         self.name = name
@@ -252,6 +281,10 @@ package struct Cluster: Equatable, Sendable {
         package var address: Address
         /// 1...1000.
         package var weight = 1
+        /// Where it runs; preferred where it is the process's own zone.
+        package var zone: String?
+        /// 0...9. 0 is used first; higher ones when those before are short of endpoints.
+        package var priority = 0
 
         package init(address: Address) { self.address = address }
     }

@@ -11,6 +11,10 @@ package enum ConfigurationDiff {
         lines += admin(old.admin, new.admin)
         lines += runtime(old.runtime, new.runtime)
         lines += listeners(old.listeners, new.listeners)
+        lines += tenants(old.tenants, new.tenants)
+        lines += priorities(old.priorities, new.priorities)
+        lines += retryPolicies(old.retryPolicies, new.retryPolicies)
+        if old.rateLimits != new.rateLimits { lines.append("rate_limits changed") }
         lines += routes(old.routes, new.routes)
         lines += clusters(old.clusters, new.clusters)
         return lines.isEmpty ? ["no change"] : lines
@@ -40,6 +44,10 @@ package enum ConfigurationDiff {
         if old.accessLog != new.accessLog {
             changed.append("access_log \(new.accessLog?.path ?? "off")")
         }
+        if old.zone != new.zone { changed.append("zone \(new.zone ?? "none")") }
+        if old.reasonHeader != new.reasonHeader {
+            changed.append("reason_header \(new.reasonHeader ?? "off")")
+        }
         if !changed.isEmpty { lines.append("runtime changed: " + changed.joined(separator: ", ")) }
         return lines
     }
@@ -65,8 +73,12 @@ package enum ConfigurationDiff {
         var lines = [
             summary("route", "added", changes.added.map(\.name)),
             summary("route", "removed", changes.removed.map(\.name)),
-            summary("route", "changed", changes.changed.map(\.after.name)),
+            summary(
+                "route", "changed",
+                changes.changed.filter { $0.before.ungoverned != $0.after.ungoverned }
+                    .map(\.after.name)),
         ].compactMap { $0 }
+        lines += routeGovernors(changes.changed)
         // The first match wins, so the order of those that stayed is part of the meaning.
         if changes.keptOld != changes.keptNew { lines.append("routes are in a new order") }
         return lines
@@ -91,13 +103,18 @@ package enum ConfigurationDiff {
             }
             return ["now has fixed endpoints"]
         }
-        let weights = Dictionary(
-            before.map { ($0.address, $0.weight) }, uniquingKeysWith: { a, _ in a })
+        let known = Dictionary(
+            before.map { ($0.address, $0) }, uniquingKeysWith: { a, _ in a })
         let kept = Set(after.map(\.address))
-        let added = after.count { weights[$0.address] == nil }
+        let added = after.count { known[$0.address] == nil }
         let draining = before.count { !kept.contains($0.address) }
         let reweighted = after.count { endpoint in
-            weights[endpoint.address].map { $0 != endpoint.weight } ?? false
+            known[endpoint.address].map { $0.weight != endpoint.weight } ?? false
+        }
+        let moved = after.count { endpoint in
+            known[endpoint.address].map {
+                $0.zone != endpoint.zone || $0.priority != endpoint.priority
+            } ?? false
         }
         var parts: [String] = []
         if added > 0 { parts.append("\(Text.count(added, "endpoint")) added") }
@@ -106,24 +123,30 @@ package enum ConfigurationDiff {
                 added > 0 ? "\(draining) draining" : "\(Text.count(draining, "endpoint")) draining")
         }
         if reweighted > 0 { parts.append("\(Text.count(reweighted, "weight")) changed") }
+        if moved > 0 {
+            parts.append("zone or priority of \(Text.count(moved, "endpoint")) changed")
+        }
         return parts.isEmpty ? ["endpoints reordered"] : parts
     }
 
     private static func settings(_ old: Cluster, _ new: Cluster) -> [String] {
         var parts: [String] = []
-        if old.balancer != new.balancer {
-            parts.append("load_balancing is now \(new.balancer.rawValue)")
+        if old.balancing != new.balancing {
+            parts.append(
+                old.balancing.kind != new.balancing.kind
+                    ? "load_balancing is now \(new.balancing.kind.rawValue)"
+                    : "load_balancing changed")
         }
         if old.connectTimeout != new.connectTimeout {
             parts.append("connect_timeout is now \(Quantity.text(new.connectTimeout))")
         }
         if old.keepalive != new.keepalive { parts.append("keepalive changed") }
         if old.hostHeader != new.hostHeader { parts.append("host_header changed") }
-        return parts
+        return parts + governors(old, new)
     }
 
     /// "2 routes changed: api, web", naming at most eight.
-    private static func summary(_ noun: String, _ verb: String, _ names: [String]) -> String? {
+    static func summary(_ noun: String, _ verb: String, _ names: [String]) -> String? {
         if names.isEmpty { return nil }
         let shown = names.prefix(8).joined(separator: ", ") + (names.count > 8 ? ", ..." : "")
         return "\(Text.count(names.count, noun)) \(verb): \(shown)"
@@ -131,7 +154,7 @@ package enum ConfigurationDiff {
 }
 
 /// Two lists matched by name.
-private struct Changes<Item: Equatable> {
+struct Changes<Item: Equatable> {
     var added: [Item] = []
     var removed: [Item] = []
     var changed: [(before: Item, after: Item)] = []

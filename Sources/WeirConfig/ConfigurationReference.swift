@@ -23,6 +23,9 @@ package enum ConfigurationReference {
 
         - **Durations** are a whole number and a unit: `ns` `us` `ms` `s` `m` `h`.
         - **Sizes** are a whole number and a unit: `B` `KiB` `MiB` `GiB`. Rates add `/s`.
+        - **Request rates** are a whole number in a second, minute or hour: `/s` `/m` `/h`.
+        - **Modes**: `enforce` acts; `shadow` decides on state of its own and only counts and logs \
+        what it would do; `off` rests.
         - **true** and **false** are the only words for truth; `off` is a word of its own.
         - **Takes effect** says when a changed value does: at the next `reload` (for requests that \
         begin after it), for `new connections`, or at a `restart`.
@@ -33,6 +36,10 @@ package enum ConfigurationReference {
     private static func page(_ section: Section) -> String {
         let title = section.path.isEmpty ? "Top level" : "`\(section.path)`"
         var out = "## \(title)\n\n\(section.doc)\n\n"
+        if !section.otherPaths.isEmpty {
+            let others = section.otherPaths.map { "`\($0)`" }.joined(separator: ", ")
+            out += "The same keys stand at \(others).\n\n"
+        }
         if !section.example.isEmpty { out += "```yaml\n\(section.example)\n```\n\n" }
         out +=
             "| key | type | default | bounds | takes effect | what it does |\n"
@@ -54,10 +61,14 @@ package enum ConfigurationReference {
     /// Where the keys of a nested section stand, if `name` has any.
     private static func link(from section: Section, to name: String) -> String {
         let path = section.path.isEmpty ? name : "\(section.path).\(name)"
+        // A list of them, or a mapping of names to them.
+        let paths: Set<String> = [path, path + "[]", path + ".NAME"]
         guard
-            let child = Schema.sections.first(where: { $0.path == path || $0.path == path + "[]" })
+            let child = Schema.sections.first(where: {
+                paths.contains($0.path) || !paths.isDisjoint(with: $0.otherPaths)
+            })
         else { return "" }
-        let anchor = child.path.filter { $0.isLetter || $0.isNumber || $0 == "_" }
+        let anchor = child.path.lowercased().filter { $0.isLetter || $0.isNumber || $0 == "_" }
         return ", see [`\(child.path)`](#\(anchor))"
     }
 

@@ -10,6 +10,8 @@ extension RequestHead {
         framing = try notes.statedFraming(minorVersion: minorVersion)
         isPersistent = notes.isPersistent(minorVersion: minorVersion)
         acceptsTrailers = notes.acceptsTrailers
+        deadline = notes.deadline
+        attempt = notes.attempt
         let isModern = minorVersion == 1
         let hasBody = framing != .none
         // Who has nothing to send has nothing to wait for.

@@ -29,6 +29,7 @@ public enum KnownField: UInt8, Sendable {
     case forwarded, xForwardedFor, xForwardedProto, xForwardedHost, xRequestID
     case userAgent, authorization, proxyAuthenticate, proxyAuthorization, cookie, setCookie
     case location, accept, cacheControl, retryAfter
+    case xRequestDeadline, xWeirAttempt
 }
 
 /// One field of a head. Its memory is that of `struct weir_field`, which is written by C.
@@ -155,6 +156,26 @@ package enum BodyFraming: Equatable, Sendable {
 public enum Method: UInt8, Sendable {
     case get, head, post, put, delete, connect, options, trace, patch, other
 
+    /// The method of that name, in the case in which it is sent; `other` for names of no method
+    /// here.
+    public init(named name: String) {
+        switch name {
+        case "GET": self = .get
+        case "HEAD": self = .head
+        case "POST": self = .post
+        case "PUT": self = .put
+        case "DELETE": self = .delete
+        case "CONNECT": self = .connect
+        case "OPTIONS": self = .options
+        case "TRACE": self = .trace
+        case "PATCH": self = .patch
+        default: self = .other
+        }
+    }
+
+    /// This method in a set of methods.
+    @inlinable public var bit: UInt32 { 1 << UInt32(rawValue) }
+
     /// A repeated request has no effect beyond the first's (RFC 9110 section 9.2.1).
     public var isSafe: Bool {
         switch self {
@@ -196,6 +217,9 @@ package struct RequestHead: ~Copyable {
     package var wantsUpgrade = false
     /// `TE: trailers` was among the fields.
     package var acceptsTrailers = false
+    /// The value of `X-Request-Deadline`, and of `X-Weir-Attempt`; empty when absent.
+    package var deadline = Stretch.empty
+    package var attempt = Stretch.empty
     package var fields: FieldIndex
 
     package init(maxFields: Int) { fields = FieldIndex(capacity: maxFields) }

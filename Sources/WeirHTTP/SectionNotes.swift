@@ -18,6 +18,8 @@ struct SectionNotes {
     var offersClearHTTP2 = false
     var hasExpectation = false
     var acceptsTrailers = false
+    var deadline = Stretch.empty
+    var attempt = Stretch.empty
     /// How many fields `Connection` names beyond those that are hop-by-hop anyway.
     var namedFields = 0
 
@@ -49,6 +51,8 @@ struct SectionNotes {
                 throw .expectation
             }
             hasExpectation = true
+        case .xRequestDeadline: deadline = place
+        case .xWeirAttempt: attempt = place
         default: break
         }
     }

@@ -35,6 +35,28 @@ package struct IPAddress: Hashable, Sendable {
         }
     }
 
+    /// Parses text like `init(_: String)`, without making a string of it.
+    package init?(bytes: UnsafeRawBufferPointer) {
+        guard bytes.count > 0, bytes.count < 46 else { return nil }
+        let parsed = withUnsafeTemporaryAllocation(of: CChar.self, capacity: 46) {
+            text -> IPAddress? in
+            for (index, byte) in bytes.enumerated() {
+                guard byte != 0 else { return nil }
+                text.initializeElement(at: index, to: CChar(bitPattern: byte))
+            }
+            text.initializeElement(at: bytes.count, to: 0)
+            guard let base = text.baseAddress else { return nil }
+            var v4 = in_addr()
+            if inet_pton(AF_INET, base, &v4) == 1 {
+                return IPAddress(v4: UInt32(bigEndian: v4.s_addr))
+            }
+            var v6 = in6_addr()
+            return inet_pton(AF_INET6, base, &v6) == 1 ? IPAddress(v6) : nil
+        }
+        guard let parsed else { return nil }
+        self = parsed
+    }
+
     init(_ address: in6_addr) {
         (high, low) = withUnsafeBytes(of: address) {
             (

@@ -159,6 +159,12 @@ package enum Socket {
         return recv(fd, &byte, 1, Int32(MSG_PEEK)) < 0 && cweir_errno() == EAGAIN
     }
 
+    /// Nothing more comes: the peer has ended its side, and all that it sent has been read.
+    package static func isAtEnd(_ fd: Int32) -> Bool {
+        var byte: UInt8 = 0
+        return recv(fd, &byte, 1, Int32(MSG_PEEK)) == 0
+    }
+
     /// Sends as much as the socket takes.
     package static func send(_ fd: Int32, _ buffer: UnsafeRawPointer, count: Int) -> Transfer {
         while true {

@@ -1,7 +1,7 @@
 // The vocabulary of no: one word, the same in the header, the log, the metric and the docs.
 
 /// Why weir answered a request itself, or gave up on one.
-package enum Refusal: UInt8, CaseIterable, Sendable {
+public enum Refusal: UInt8, CaseIterable, Sendable {
     /// The request breaks HTTP's syntax or framing rules, or could be read in two ways (400).
     case badRequest
     /// The head or the URI is larger than the listener's limits (431, 414).
@@ -48,7 +48,7 @@ package enum Refusal: UInt8, CaseIterable, Sendable {
     case draining
 
     /// The code as headers, logs, metrics and docs spell it.
-    package var code: StaticString {
+    public var code: StaticString {
         switch self {
         case .badRequest: "bad_request"
         case .headTooLarge: "head_too_large"

@@ -4,50 +4,110 @@ import WeirHTTP
 import WeirNet
 import WeirPolicy
 import WeirTelemetry
+import WeirTime
 
 extension Exchange {
     /// The attempt has failed; its connection is closed already.
     func upstreamFailed(_ failure: AttemptFailure, connection: H1Upstream) {
+        if rival != nil, isRival(connection) { return dropRival(failure.outcome) }
         upstream = nil
-        attemptEnded(isFailure: true)
+        if rival != nil {
+            outcome = failure.outcome
+            settlePermit()
+            return promoteRival(outcome)
+        }
         // A kept connection may have been closed by the endpoint just as it was used: nothing has
         // been processed then, and a safe request may be sent once more, over a new connection.
         if failure == .reset, connection.isReused, !connection.hasAnswered, !isReplay,
             isRepeatable, !record.isTunnel
         {
+            outcome = .unsent
+            settlePermit()
             isReplay = true
             isUpstreamReady = false
             pool?.counters.add(.replays)
             return pickEndpoint()
         }
-        fail(failure)
+        attemptFailed(failure, hasAnswered: connection.hasAnswered)
     }
 
     func upstreamMalformed() {
         upstream?.close()
         upstream = nil
-        attemptEnded(isFailure: true)
-        fail(.malformed)
+        attemptFailed(.malformed, hasAnswered: true)
     }
 
-    func fail(_ failure: AttemptFailure) {
-        let counters = pool?.counters
-        record.endedBy = .upstream
+    /// An attempt has ended in failure: another one follows, or the exchange ends.
+    func attemptFailed(_ failure: AttemptFailure, hasAnswered: Bool = false) {
+        let condition: RetryConditions
+        switch failure {
+        case .connect, .connectTimeout: condition = .connectFailure
+        case .reset: condition = hasAnswered ? [] : .resetBeforeResponse
+        case .malformed, .exhausted: condition = []
+        }
+        outcome = failure.outcome
+        settlePermit()
+        let isUnprocessed = outcome == .connectFailure
+        if retries(after: condition, isUnprocessed: isUnprocessed) {
+            return pool?.counters.count(failure) ?? ()
+        }
+        fail(failure)
+    }
+
+    private func fail(_ failure: AttemptFailure) {
+        pool?.counters.count(failure)
+        record.endedBy = failure == .exhausted ? .weir : .upstream
         switch failure {
         case .connect: refuse(.upstreamConnect)
         case .connectTimeout: refuse(.upstreamConnect, status: 504)
-        case .reset:
-            counters?.add(.failedReset)
-            // Where the end of a tunnel is not orderly, it is still its end.
-            if record.isTunnel { finish() } else { refuse(.upstreamReset) }
-        case .malformed:
-            counters?.add(.failedProtocol)
-            refuse(.upstreamProtocol)
-        case .exhausted:
-            counters?.add(.failedExhausted)
-            record.endedBy = .weir
-            refuse(.resourceExhausted)
+        // Where the end of a tunnel is not orderly, it is still its end.
+        case .reset: if record.isTunnel { finish() } else { refuse(.upstreamReset) }
+        case .malformed: refuse(.upstreamProtocol)
+        case .exhausted: refuse(.resourceExhausted)
         }
+    }
+
+    /// No answer in the time that the attempt, the route or the client gives.
+    func attemptTimedOut() {
+        pool?.counters.add(.failedTimeout)
+        if hasResponseBegun {
+            outcome = .timeout
+            record.endedBy = .upstream
+            return refuse(.upstreamTimeout)
+        }
+        // A client in a hurry says nothing about the endpoint.
+        let isClientsDeadline = ticket.deadline <= now
+        outcome = isClientsDeadline ? .cancelled : .timeout
+        if let upstream {
+            self.upstream = nil
+            upstream.close()
+        }
+        settlePermit()
+        if now < dueAt, retries(after: .perTryTimeout, isUnprocessed: false) { return }
+        if !isClientsDeadline { record.endedBy = .upstream }
+        refuse(isClientsDeadline ? .deadline : .upstreamTimeout)
+    }
+
+    /// What an answer's status says about the endpoint, and whether another attempt takes its
+    /// place: `true` when this answer is not for the client.
+    func judge(_ status: Int, _ bytes: UnsafeRawBufferPointer) -> Bool {
+        outcome = status < 500 ? .success : .serverError(status: status)
+        guard status >= 500 || status == 429 else {
+            permit?.answered(.success, now: now)
+            return false
+        }
+        let hint = proxy.responseHead.retryAfterSeconds(in: bytes).map { Interval.seconds($0) }
+        if let hint, status == 429 || status == 503 { outcome = .busy(retryAfter: hint) }
+        permit?.answered(outcome, now: now)
+        guard let upstream else { return false }
+        let judged = outcome
+        guard retries(afterStatus: status, retryAfter: hint) else { return false }
+        // Retried: the connection goes with the answer that nobody reads.
+        self.upstream = nil
+        outcome = judged
+        settlePermit()
+        upstream.close()
+        return true
     }
 
     /// The request breaks the protocol's rules: where its end is cannot be known.
@@ -70,6 +130,7 @@ extension Exchange {
         guard phase != .report else { return }
         // What is being read is the unwanted rest of a request that has had its answer.
         if isDiscarding { return endWithoutRest() }
+        stopWaiting()
         record.refuse(refusal)
         if refusal == .clientTooSlow { head.isPersistent = false }
         dropUpstream()
@@ -98,6 +159,9 @@ extension Exchange {
         downstream?.abort()
     }
 
+    /// Nothing of an answer has been sent, and whoever keeps its connection open would get one.
+    var awaitsAnswer: Bool { phase != .report && !hasResponseBegun && head.isPersistent }
+
     /// The client is gone; its connection is closed already.
     func downstreamGone() {
         guard phase != .report else { return }
@@ -106,8 +170,33 @@ extension Exchange {
             record.endedBy = .client
             record.refuse(.clientGone)
         }
+        stopWaiting()
         dropUpstream()
         report()
         downstream?.abort()
+    }
+}
+
+extension AttemptFailure {
+    /// What the failure says about the endpoint.
+    var outcome: AttemptOutcome {
+        switch self {
+        case .connect, .connectTimeout: .connectFailure
+        case .reset: .reset
+        case .malformed: .malformed
+        case .exhausted: .unsent
+        }
+    }
+}
+
+extension ClusterCounters {
+    /// Counts a failed attempt; one that could not connect is counted where it was tried.
+    fileprivate func count(_ failure: AttemptFailure) {
+        switch failure {
+        case .connect, .connectTimeout: break
+        case .reset: add(.failedReset)
+        case .malformed: add(.failedProtocol)
+        case .exhausted: add(.failedExhausted)
+        }
     }
 }

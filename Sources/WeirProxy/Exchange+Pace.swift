@@ -2,19 +2,34 @@
 
 import WeirHTTP
 import WeirNet
+import WeirPolicy
 import WeirTime
 
 extension Exchange {
+    /// Sets when the answer is due, once the request is complete: over all attempts and waits.
+    func setDue(_ route: RoutePlan) {
+        guard !isDueSet else { return }
+        dueAt = ticket.deadline
+        guard isRequestComplete else { return }
+        isDueSet = true
+        if route.timeout != .max { dueAt = min(dueAt, now + route.timeout) }
+    }
+
     /// Limits the wait for a response; until the request is complete, that for the endpoint to
     /// take some of it or to ask for it.
     func armResponseTimer(_ route: RoutePlan) {
-        guard route.timeout == .max else {
-            return proxy.loop.timers.arm(timer, at: now + route.timeout)
+        setDue(route)
+        var limit = dueAt
+        if !isRequestComplete {
+            let patience = route.timeout == .max ? route.idleTimeout : route.timeout
+            limit = min(limit, now + patience)
         }
-        if isRequestComplete {
+        if let rules = route.rules.retry { limit = min(limit, now + rules.perTryTimeout) }
+        limit = min(limit, hedgeAt)
+        if limit == .distantFuture {
             proxy.loop.timers.disarm(timer)
         } else {
-            proxy.loop.timers.arm(timer, at: now + route.idleTimeout)
+            proxy.loop.timers.arm(timer, at: limit)
         }
     }
 

@@ -17,7 +17,7 @@ final class Exchange: TimerTarget {
     }
 
     let proxy: Proxy
-    private(set) var phase = Phase.accept
+    var phase = Phase.accept
     /// What the exchange began under; a reload does not change it.
     private(set) var snapshot: Snapshot?
 
@@ -26,8 +26,8 @@ final class Exchange: TimerTarget {
     private(set) var client: Borrowed<H1Downstream>?
     private(set) var matched: Borrowed<RoutePlan>?
     unowned(unsafe) var upstream: H1Upstream?
-    private(set) unowned(unsafe) var cluster: Cluster?
-    private(set) unowned(unsafe) var pool: Pool?
+    unowned(unsafe) var cluster: Cluster?
+    unowned(unsafe) var pool: Pool?
     var downstream: H1Downstream? { client?.object }
     var route: RoutePlan? { matched?.object }
 
@@ -35,13 +35,32 @@ final class Exchange: TimerTarget {
     var message = HeadStore()
     var head: RequestHead
     var timer = TimerID.none
-    /// Body bytes that wait for an upstream connection.
-    private var held = ByteQueue()
+    /// Body bytes that wait for an upstream connection, or are kept for another attempt.
+    var held = ByteQueue()
     private var heldTrailers: [UInt8] = []
     /// Decodes the request's body where it comes in chunks; here and not in the connection, so that
     /// an idle one does not pay for it.
     var chunks = ChunkedDecoder()
     var record = ExchangeRecord()
+
+    /// What the governors decided, and what they hold for this request.
+    var ticket = Ticket()
+    var charges = ChargeList()
+    /// The place at an endpoint that the attempt under way has.
+    var permit: Permit?
+    var pause = Pause.none
+    /// The second attempt of a hedged exchange, and when it is to begin.
+    var rival: Rival?
+    var hedgeAt = Instant.distantFuture
+    /// What the attempt's end says about the endpoint.
+    var outcome = AttemptOutcome.unsent
+    /// Endpoints that earlier attempts went to.
+    var tried = TriedEndpoints()
+    /// When the answer is due at the latest: the route's timeout, or the client's deadline.
+    var dueAt = Instant.distantFuture
+    var isDueSet = false
+    /// The body cannot be sent again from its beginning.
+    var isBodyLost = false
 
     var isRequestComplete = true
     var isUpstreamReady = false
@@ -62,6 +81,7 @@ final class Exchange: TimerTarget {
 
     deinit {
         message.release()
+        charges.release()
         proxy.loop.timers.remove(timer)
     }
 
@@ -138,6 +158,7 @@ final class Exchange: TimerTarget {
             respond(LocalReply(status: status, contentType: contentType, body: body))
         case .forward(let index):
             guard !proxy.context.pool.isNearlyExhausted else { return refuse(.resourceExhausted) }
+            guard isAdmitted(route, snapshot.plan.common) else { return }
             snapshot.clusters[index].use { cluster in
                 self.cluster = cluster
                 // A body is gathered first, so that a slow client costs the endpoint nothing; one
@@ -159,7 +180,10 @@ final class Exchange: TimerTarget {
         }
         if isUpstreamReady, let upstream {
             upstream.writer.write(bytes, to: upstream)
-            if !hasResponseBegun, let route { armResponseTimer(route) }
+            if !hasResponseBegun, let route {
+                armResponseTimer(route)
+                if !isBodyLost { keepForRetry(bytes) }
+            }
             return touch()
         }
         guard held.append(bytes, pool: proxy.context.pool) else {
@@ -173,14 +197,20 @@ final class Exchange: TimerTarget {
         guard phase != .report, !isRequestComplete else { return }
         isRequestComplete = true
         if isDiscarding { return finishIfAnswered() }
+        heldTrailers = trailers
         if isUpstreamReady, let upstream {
             upstream.writer.end(trailers: trailers, to: upstream)
             if !hasResponseBegun, let route { armResponseTimer(route) }
             finishIfAnswered()
-        } else {
-            heldTrailers = trailers
-            if phase == .govern { pickEndpoint() }
+        } else if phase == .govern {
+            pickEndpoint()
         }
+    }
+
+    /// Lets go of the request's body, which can then not be sent again.
+    private func dropBody() {
+        isBodyLost = true
+        held.clear(pool: proxy.context.pool)
     }
 
     /// More of the request's body may be read.
@@ -190,64 +220,15 @@ final class Exchange: TimerTarget {
         return held.count < max(route?.requestBuffer ?? 0, 1)
     }
 
-    // MARK: PickEndpoint and Pool
-
-    func pickEndpoint() {
-        guard let cluster, let route else { return }
-        pickEndpoint(of: cluster, for: route)
-    }
-
-    private func pickEndpoint(of cluster: Cluster, for route: RoutePlan) {
-        phase = .pickEndpoint
-        guard let pool = cluster.pick(&proxy.chance) else {
-            cluster.plan.counters.add(.failedNoEndpoint)
-            return refuse(.noEndpoint)
-        }
-        self.pool = pool
-        phase = .pool
-        record.attemptBegins(now)
-        pool.counters.add(.attempts)
-        pool.counters.add(.requestsActive)
-        pool.state.begin()
-        if !isReplay, let kept = takeKept(pool) {
-            upstream = kept
-            kept.assign(self)
-            return sendRequest(over: kept, route, cluster)
-        }
-        do {
-            let fresh = try pool.connect(proxy)
-            upstream = fresh
-            fresh.assign(self)
-        } catch {
-            attemptEnded(isFailure: true)
-            if !error.isExhaustion { pool.counters.add(.connectFailures) }
-            fail(error.isExhaustion ? .exhausted : .connect)
-        }
-    }
-
-    /// A kept connection. The endpoint may have closed it in this very turn: a request that could
-    /// not be sent once more makes sure, for the price of a system call.
-    private func takeKept(_ pool: Pool) -> H1Upstream? {
-        while let kept = pool.takeIdle() {
-            if isRepeatable || Socket.isSilent(kept.fd) { return kept }
-            kept.close()
-        }
-        return nil
-    }
-
-    var isRepeatable: Bool { head.method.isSafe && head.framing == .none }
+    // MARK: Pool
 
     /// The upstream connection is ready for the request.
-    func upstreamConnected() {
-        guard let upstream, let route, let cluster else { return }
-        sendRequest(over: upstream, route, cluster)
-    }
-
-    private func sendRequest(
-        over upstream: H1Upstream, _ route: RoutePlan, _ cluster: Cluster
-    ) {
+    func upstreamConnected(_ upstream: H1Upstream) {
+        if rival != nil, isRival(upstream) { return rivalConnected() }
+        guard let route, let cluster else { return }
         phase = .relay
         isUpstreamReady = true
+        outcome = .cancelled
         record.connected(now)
         guard H1RequestHead.write(self, route: route, cluster: cluster, to: upstream) else {
             return refuse(.headTooLarge)
@@ -258,10 +239,11 @@ final class Exchange: TimerTarget {
         if isRequestComplete {
             upstream.writer.end(trailers: heldTrailers, to: upstream)
         }
+        planHedge(route)
         armResponseTimer(route)
         if !held.isEmpty {
             upstream.flush()
-            held.clear(pool: proxy.context.pool)
+            if held.count > route.rules.retryBuffer { dropBody() }
         }
         if !isRequestComplete { downstream?.resumeReading() }
     }
@@ -275,8 +257,8 @@ final class Exchange: TimerTarget {
     }
 
     /// An interim response, such as 100 or 103.
-    func upstreamInterim(_ bytes: UnsafeRawBufferPointer) {
-        guard let downstream, !hasResponseBegun, head.minorVersion > 0 else { return }
+    func upstreamInterim(_ bytes: UnsafeRawBufferPointer, from connection: H1Upstream) {
+        guard let downstream, !hasResponseBegun, head.minorVersion > 0, rival == nil else { return }
         H1ResponseHead.writeInterim(proxy.responseHead, bytes, to: downstream)
         if awaitsContinue, proxy.responseHead.status == 100 {
             hasContinued = true
@@ -285,15 +267,20 @@ final class Exchange: TimerTarget {
     }
 
     /// The head of the final response; it is indexed by the proxy's `responseHead`.
-    func upstreamHead(_ bytes: UnsafeRawBufferPointer, pool: Pool) {
+    func upstreamHead(
+        _ bytes: UnsafeRawBufferPointer, pool: Pool, from connection: H1Upstream
+    ) {
         guard let client, let matched else { return }
         let status = proxy.responseHead.status
+        if rival != nil, !isHeard(connection, status) { return }
         if status == 101, !head.wantsUpgrade {
             return upstreamMalformed()
         }
+        pool.counters.count(status: status)
+        if judge(status, bytes) { return }
+        if let hedge = route?.rules.hedge { hedge.record(now - record.attemptAt) }
         record.firstByte(now)
         record.status = status
-        pool.counters.count(status: status)
         let isWritten = client.use { downstream in
             matched.use { route in
                 H1ResponseHead.write(
@@ -303,8 +290,13 @@ final class Exchange: TimerTarget {
         }
         guard isWritten else { return upstreamMalformed() }
         hasResponseBegun = true
+        if !held.isEmpty { dropBody() }
         touch()
-        if status == 101 { beginTunnel() }
+        if status == 101 {
+            // A tunnel is no request in flight any more: the place is free.
+            settlePermit()
+            beginTunnel()
+        }
     }
 
     /// A part of the response's body, valid until the handler returns.
@@ -359,12 +351,20 @@ final class Exchange: TimerTarget {
     // MARK: Ends
 
     override func timerFired() {
-        guard let pool, !isWaitingForClient else { return }
         defer { proxy.context.flush() }
+        switch pause {
+        case .queued: return waitExpired()
+        case .backoff: return pickEndpoint()
+        case .none: break
+        }
+        guard pool != nil, !isWaitingForClient else { return }
         if record.isTunnel { return finish() }
-        pool.counters.add(.failedTimeout)
-        record.endedBy = .upstream
-        refuse(.upstreamTimeout)
+        if hedgeAt <= now {
+            beginHedge()
+            if let route, !hasResponseBegun { armResponseTimer(route) }
+            return
+        }
+        attemptTimedOut()
     }
 
     func respond(_ reply: LocalReply) {
@@ -386,25 +386,17 @@ final class Exchange: TimerTarget {
         if isDiscarding, hasResponseBegun { finish() }
     }
 
-    func attemptEnded(isFailure: Bool) {
-        if let pool { attemptEnded(at: pool, isFailure: isFailure) }
-    }
-
-    private func attemptEnded(at pool: Pool, isFailure: Bool) {
-        pool.counters.subtract(.requestsActive)
-        pool.state.end(isFailure: isFailure)
-    }
-
     func release(_ upstream: H1Upstream) {
         self.upstream = nil
-        attemptEnded(at: upstream.pool, isFailure: false)
+        settlePermit()
         upstream.release(isRequestComplete: isRequestComplete)
     }
 
     func dropUpstream() {
-        guard let upstream else { return }
+        if rival != nil { dropRival(.cancelled) }
+        guard let upstream else { return settlePermit() }
         self.upstream = nil
-        attemptEnded(isFailure: record.endedBy == .upstream)
+        settlePermit()
         upstream.close()
     }
 
@@ -415,7 +407,7 @@ final class Exchange: TimerTarget {
 
     private func finish(_ downstream: H1Downstream) {
         guard phase != .report else { return }
-        if upstream != nil { dropUpstream() }
+        dropUpstream()
         let persists = head.isPersistent && downstream.writer.mode != .untilClose
         downstream.flush()
         report()
@@ -429,6 +421,7 @@ final class Exchange: TimerTarget {
         phase = .report
         proxy.loop.timers.disarm(timer)
         proxy.counters.subtract(.requestsActive)
+        settleTicket()
         ExchangeReport.write(self, phase: phaseAtEnd)
         if !held.isEmpty { held.clear(pool: proxy.context.pool) }
         proxy.retire(self)
@@ -444,6 +437,12 @@ final class Exchange: TimerTarget {
         pool = nil
         message.clear()
         record = ExchangeRecord()
+        ticket = Ticket()
+        tried = TriedEndpoints()
+        outcome = .unsent
+        dueAt = .distantFuture
+        isDueSet = false
+        isBodyLost = false
         if !heldTrailers.isEmpty { heldTrailers = [] }
         isRequestComplete = true
         isUpstreamReady = false

@@ -27,14 +27,25 @@ package final class Proxy {
     private var freeExchanges = Spares<Exchange>(capacity: maxFreeExchanges)
     private var endedExchanges = Spares<Exchange>()
     private let whenIdle: () -> Void
+    /// Who waits here for a permit.
+    var waitRoom: WaitRoom
+    /// What was decided in this turn about requests that wait, here or on other workers.
+    var verdicts: [WaitVerdict] = []
+    private var delivering: [WaitVerdict] = []
+    private let lines: VerdictLines
+    private var watch: ReadinessWatch?
 
     /// Creates the proxy and begins to accept.
     ///
-    /// - Parameter whenIdle: called once a drain has left no connection.
+    /// - Parameters:
+    ///   - worker: this worker's place among the lines.
+    ///   - whenIdle: called once a drain has left no connection.
     package init(
         plan: Plan, loop: EventLoop, counters: WorkerCounters, budget: ConnectionBudget,
-        seed: UInt64, whenIdle: @escaping () -> Void
+        lines: VerdictLines, worker: Int, seed: UInt64, whenIdle: @escaping () -> Void
     ) throws(SystemError) {
+        self.lines = lines
+        waitRoom = WaitRoom(worker: worker)
         self.loop = loop
         self.counters = counters
         self.budget = budget
@@ -43,6 +54,14 @@ package final class Proxy {
         chance = Chance(seed: seed)
         pools = PoolTable()
         snapshot = Snapshot(plan: plan, pools: pools, chance: &chance)
+        verdicts.reserveCapacity(64)
+        delivering.reserveCapacity(64)
+        let line = lines.mailboxes[worker]
+        let watch = ReadinessWatch(fd: try line.makeWakeDescriptor()) { [unowned self] in
+            verdicts += line.drain()
+        }
+        try loop.addForReading(watch)
+        self.watch = watch
         try reconcileAcceptors()
     }
 
@@ -96,6 +115,7 @@ package final class Proxy {
         drain()
         downstreams.forEach { $0.cut() }
         pools.closeAll()
+        if let watch { loop.remove(watch) }
         // They refer to the proxy, which otherwise would keep itself alive.
         _ = freeExchanges.removeAll()
     }
@@ -130,8 +150,47 @@ package final class Proxy {
     /// handlers further up the stack may still ask it whether it has ended.
     func retire(_ exchange: Exchange) { endedExchanges.push(exchange) }
 
+    // MARK: Verdicts
+
+    /// Tells the requests that waited what became of them; what follows from that may decide about
+    /// more of them.
+    private func deliverVerdicts() {
+        while !verdicts.isEmpty {
+            swap(&verdicts, &delivering)
+            for verdict in delivering { deliver(verdict) }
+            delivering.removeAll(keepingCapacity: true)
+            context.flush()
+        }
+    }
+
+    private func deliver(_ verdict: WaitVerdict) {
+        guard WaitRoom.worker(of: verdict.waiter) == waitRoom.worker else {
+            return lines.post(verdict)
+        }
+        if let exchange = waitRoom.leave(verdict.waiter) {
+            return exchange.verdictArrived(verdict)
+        }
+        // Whoever waited is gone: the permit goes to the next.
+        guard let endpoint = verdict.endpoint else { return }
+        let permit = Permit(
+            cluster: verdict.cluster, endpoint: endpoint,
+            startedAt: verdict.startedAt)
+        permit.settle(.unsent, now: loop.now, verdicts: &verdicts)
+    }
+
+    /// The pool of an endpoint, as the cluster or its newest generation knows it.
+    func pool(of endpoint: EndpointGovernor, in cluster: Cluster) -> Pool? {
+        if let pool = cluster.pools.first(where: { $0.id == endpoint.id }) { return pool }
+        for newer in snapshot.clusters {
+            let pool = newer.use { $0.pools.first { $0.id == endpoint.id } }
+            if let pool { return pool }
+        }
+        return nil
+    }
+
     /// Ends a turn of the loop.
     package func endTurn() {
+        if !verdicts.isEmpty { deliverVerdicts() }
         guard endedExchanges.count > 0 else { return }
         endedExchanges.move(to: &freeExchanges, atMost: Self.maxFreeExchanges) { $0.reset() }
     }

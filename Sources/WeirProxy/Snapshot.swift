@@ -23,11 +23,15 @@ package struct Plan: Sendable {
     package var bufferMemory: Int
     /// The share of exchanges to log, in 2^32nds; refusals are always logged.
     package var logSample: UInt64
+    /// What is governed alike on all routes.
+    package var common: CommonRules
+    /// `x-weir-reason: `, or whatever the field is called; `nil` leaves it out.
+    package var reasonLine: Text?
 
     package init(
         generation: UInt64, listeners: [ListenerPlan], table: RouteTable,
         clusters: [ClusterPlan], unrouted: RouteCounters, bufferMemory: Int, log: LogRing?,
-        logSample: UInt64
+        logSample: UInt64, common: CommonRules, reasonLine: Text?
     ) {
         self.generation = generation
         self.listeners = listeners
@@ -37,6 +41,8 @@ package struct Plan: Sendable {
         self.bufferMemory = bufferMemory
         self.log = log
         self.logSample = logSample
+        self.common = common
+        self.reasonLine = reasonLine
     }
 }
 
@@ -72,6 +78,8 @@ package struct ListenerSettings: Equatable, Sendable {
     /// Bytes that must be taken within `sendTimeout`.
     package var sendBytesPerWindow: UInt64 = 10 << 10
     package var idleTimeout = Interval.seconds(60)
+    /// A client that has ended its sending side is still answered.
+    package var allowsHalfClose = false
     package var trusted: [TrustedPrefix] = []
 
     package init() {}
@@ -103,6 +111,9 @@ package final class RoutePlan: Sendable {
     /// Without a byte in either direction, once the response has begun.
     package let idleTimeout: Interval
     package let requestBuffer: Int
+    package let rules: RouteRules
+    /// Tells this route from others in the keys of rate limits, across reloads.
+    package let salt: UInt64
     /// Bytes of the path that `prefixRewrite` replaces.
     package let prefixLength: Int
     package let prefixRewrite: Text?
@@ -112,7 +123,8 @@ package final class RoutePlan: Sendable {
 
     package init(
         name: Text, action: Action, timeout: Interval, idleTimeout: Interval, requestBuffer: Int,
-        prefixLength: Int, prefixRewrite: Text?, requestEdits: FieldEdits,
+        rules: RouteRules = RouteRules(), salt: UInt64 = 0, prefixLength: Int, prefixRewrite: Text?,
+        requestEdits: FieldEdits,
         responseEdits: FieldEdits, counters: RouteCounters
     ) {
         self.name = name
@@ -120,6 +132,8 @@ package final class RoutePlan: Sendable {
         self.timeout = timeout
         self.idleTimeout = idleTimeout
         self.requestBuffer = requestBuffer
+        self.rules = rules
+        self.salt = salt
         self.prefixLength = prefixLength
         self.prefixRewrite = prefixRewrite
         self.requestEdits = requestEdits
@@ -174,7 +188,14 @@ package struct FieldEdits: Sendable {
 /// A cluster as one worker sees it.
 package struct ClusterPlan: Sendable {
     package var name: Text
-    package var kind: Balancer.Kind
+    /// Made here, since the tables of hash policies take milliseconds; workers begin apart.
+    package var balancer: Balancer
+    /// What hash policies go by; `nil` draws by weight.
+    package var hashOn: HashSource?
+    /// Shared by all workers and all generations.
+    package var governor: ClusterGovernor
+    /// A route that leads here retries or hedges.
+    package var hasRetries: Bool
     package var endpoints: [EndpointPlan]
     package var connectTimeout: Interval
     package var idleTimeout: Interval
@@ -183,11 +204,16 @@ package struct ClusterPlan: Sendable {
     package var counters: ClusterCounters
 
     package init(
-        name: Text, kind: Balancer.Kind, endpoints: [EndpointPlan], connectTimeout: Interval,
-        idleTimeout: Interval, maxIdle: Int, hostHeader: HostHeader, counters: ClusterCounters
+        name: Text, balancer: Balancer, hashOn: HashSource?,
+        governor: ClusterGovernor, hasRetries: Bool, endpoints: [EndpointPlan],
+        connectTimeout: Interval, idleTimeout: Interval, maxIdle: Int, hostHeader: HostHeader,
+        counters: ClusterCounters
     ) {
         self.name = name
-        self.kind = kind
+        self.balancer = balancer
+        self.hashOn = hashOn
+        self.governor = governor
+        self.hasRetries = hasRetries
         self.endpoints = endpoints
         self.connectTimeout = connectTimeout
         self.idleTimeout = idleTimeout

@@ -4,6 +4,7 @@ import WeirAdmin
 import WeirConfig
 import WeirHTTP
 import WeirNet
+import WeirPolicy
 import WeirTelemetry
 
 /// The admin listener that a configuration asks for.
@@ -75,7 +76,7 @@ extension Server {
             AdminRoute(.post, "/reload") { [unowned self] request in
                 answer(reload(trigger: "POST /reload"), asJSON: request.acceptsJSON)
             },
-        ]
+        ] + governorRoutes()
     }
 
     private func metrics() -> AdminResponse {
@@ -87,6 +88,9 @@ extension Server {
         gauges.wasLastReloadSuccessful = lastReload.isSuccess
         gauges.lastReloadSuccessUnixNanoseconds = adoptedAt
         gauges.logWriteFailures = logWriter?.writeFailures ?? 0
+        let classes = configuration.priorities.classes.map(\.name)
+        gauges.governors.clusters = clusters.all.map { $0.gauges(classes: classes) }
+        gauges.governors.sharedCharges = ledger.governor.buckets.sharedCharges
         return AdminResponse(
             status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8",
             body: MetricsText.build(CounterTotals(registry), gauges, .now()))

@@ -7,13 +7,22 @@ import WeirProxy
 import WeirTelemetry
 import WeirTime
 
+/// An endpoint that the configuration or discovery has named.
+struct KnownEndpoint {
+    var address: SocketAddress
+    var weight = 1
+    var priority = 0
+    var zone: String?
+}
+
 /// Compiles one generation. Everything that a worker reads per request is made for it alone.
 struct Compiler {
     let configuration: Configuration
     let generation: UInt64
     let registry: CounterRegistry
     let sockets: ListenerSockets
-    let endpoints: EndpointDirectory
+    let clusters: ClusterDirectory
+    let ledger: TenantLedger
     let names: NameDirectory
     let rings: [LogRing]
 
@@ -29,11 +38,12 @@ struct Compiler {
             generation: generation,
             listeners: configuration.listeners.compactMap { listener($0, worker) },
             table: RouteTable(rules),
-            clusters: configuration.clusters.map { cluster($0, worker) },
+            clusters: configuration.clusters.compactMap { cluster($0, worker) },
             unrouted: registry.route(CounterRegistry.unrouted, worker: worker),
             bufferMemory: configuration.runtime.bufferMemory / count,
             log: configuration.runtime.accessLog == nil || rings.isEmpty ? nil : rings[worker],
-            logSample: UInt64(max(0, min(1, sample)) * 4_294_967_296))
+            logSample: UInt64(max(0, min(1, sample)) * 4_294_967_296), common: commonRules(),
+            reasonLine: configuration.runtime.reasonHeader.map { Text("\($0): ") })
     }
 
     // MARK: Listeners
@@ -52,6 +62,7 @@ struct Compiler {
         settings.sendTimeout = limits.sendTimeout
         settings.sendBytesPerWindow = Self.bytes(limits.sendMinRate, in: limits.sendTimeout)
         settings.idleTimeout = limits.idleTimeout
+        settings.allowsHalfClose = limits.allowHalfClose
         settings.trusted = listener.trustedProxies.compactMap { prefix in
             IPAddress(prefix.address).map {
                 .init(address: $0, bits: $0.isV4 ? prefix.bits + 96 : prefix.bits)
@@ -126,6 +137,7 @@ struct Compiler {
         return RoutePlan(
             name: Text(route.name), action: action, timeout: route.timeout ?? .max,
             idleTimeout: route.idleTimeout, requestBuffer: route.requestBuffer,
+            rules: rules(of: route), salt: ledger.salt("route \(route.name)"),
             prefixLength: prefixLength, prefixRewrite: route.prefixRewrite.map { Text($0) },
             requestEdits: Self.edits(route.requestHeaders),
             responseEdits: Self.edits(route.responseHeaders),
@@ -152,7 +164,27 @@ struct Compiler {
 
     // MARK: Clusters
 
-    private func cluster(_ cluster: WeirConfig.Cluster, _ worker: Int) -> ClusterPlan {
+    /// An endpoint without a zone is as near as any; so is every one where weir has none.
+    private func isLocal(_ zone: String?) -> Bool {
+        guard let own = configuration.runtime.zone, let zone else { return true }
+        return own == zone
+    }
+
+    /// Makes the governors of this generation's clusters, or tells those that exist what is new.
+    func adoptClusters() {
+        for route in configuration.routes {
+            clusters.adopt(
+                route: route.name, breaker: route.breaker?.settings,
+                hedge: route.hedge?.settings)
+        }
+        for cluster in configuration.clusters {
+            clusters.adopt(
+                cluster.name, governance(of: cluster),
+                addresses: addresses(cluster).map(\.address))
+        }
+    }
+
+    private func cluster(_ cluster: WeirConfig.Cluster, _ worker: Int) -> ClusterPlan? {
         let hostHeader: ClusterPlan.HostHeader
         switch (cluster.hostHeader, cluster.source) {
         case (.preserve, _): hostHeader = .preserve
@@ -161,12 +193,23 @@ struct Compiler {
             hostHeader = .fixed(Text(port == 80 ? host : "\(host):\(port)"))
         case (.endpoint, .endpoints): hostHeader = .endpoint
         }
+        guard let entry = clusters[cluster.name] else { return nil }
+        let known = addresses(cluster)
+        let balancer = Balancer(
+            settings: cluster.balancing.settings,
+            endpoints: known.map {
+                BalancedEndpoint(
+                    weight: $0.weight, priority: $0.priority, isLocalZone: isLocal($0.zone),
+                    key: StableHash($0.address.description.utf8).value)
+            })
         return ClusterPlan(
-            name: Text(cluster.name), kind: cluster.balancer,
-            endpoints: addresses(cluster).map { address, weight in
-                EndpointPlan(
-                    address: address, weight: weight,
-                    state: endpoints.state(cluster: cluster.name, address: address))
+            name: Text(cluster.name), balancer: balancer,
+            hashOn: cluster.balancing.source, governor: entry.governor,
+            hasRetries: hasRetries(cluster.name),
+            endpoints: known.compactMap { endpoint in
+                entry.states[endpoint.address].map {
+                    EndpointPlan(address: endpoint.address, weight: endpoint.weight, state: $0)
+                }
             },
             connectTimeout: cluster.connectTimeout, idleTimeout: cluster.keepalive.idleTimeout,
             maxIdle: cluster.keepalive.maxIdle, hostHeader: hostHeader,
@@ -174,15 +217,19 @@ struct Compiler {
     }
 
     /// The endpoints of a cluster as they are known now, with their weights.
-    func addresses(_ cluster: WeirConfig.Cluster) -> [(address: SocketAddress, weight: Int)] {
+    func addresses(_ cluster: WeirConfig.Cluster) -> [KnownEndpoint] {
         switch cluster.source {
         case .endpoints(let list):
             return list.compactMap { endpoint in
-                SocketAddress(endpoint.address).map { ($0, endpoint.weight) }
+                SocketAddress(endpoint.address).map {
+                    KnownEndpoint(
+                        address: $0, weight: endpoint.weight, priority: endpoint.priority,
+                        zone: endpoint.zone)
+                }
             }
         case .dns(let host, let port, let every):
             let name = NameDirectory.Name(host: host, port: port, every: every)
-            return names.addresses(name).map { ($0, 1) }
+            return names.addresses(name).map { KnownEndpoint(address: $0) }
         }
     }
 }

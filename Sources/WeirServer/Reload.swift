@@ -101,8 +101,23 @@ extension Server {
         case .accepted(let accepted): candidate = accepted
         }
         let adopted = candidate.configuration
-        let changes = ConfigurationDiff.lines(from: configuration, to: adopted)
-        guard adopted != configuration else { return rereadToken(adopted, changes) }
+        let file: TenantFile
+        let keys: TokenKeys
+        do {
+            file = try TenantFile.read(for: adopted)
+            keys = try TokenKeys.read(for: adopted)
+        } catch {
+            return Self.refused("\(error)")
+        }
+        var changes = ConfigurationDiff.lines(from: configuration, to: adopted)
+        guard adopted != configuration || file != tenantFile || keys != tokenKeys else {
+            return rereadToken(adopted, changes)
+        }
+        if adopted == configuration {
+            changes = []
+            if file != tenantFile { changes.append("tenants: the assignments file has changed") }
+            if keys != tokenKeys { changes.append("tenants: a token's key file has changed") }
+        }
         // All that can fail comes first.
         let pending: ListenerSockets.Pending
         do {
@@ -129,7 +144,7 @@ extension Server {
         if let admin, binding?.server !== admin.server { admin.server.stop() }
         admin = binding
         binding?.server.setToken(binding?.token)
-        adopt(adopted)
+        adopt(adopted, file, keys)
         return ReloadResult(
             isSuccess: true, trigger: "", lines: changes + candidate.warnings, at: 0)
     }

@@ -31,7 +31,12 @@ package final class Server {
     let loop: EventLoop
     let registry: CounterRegistry
     let sockets: ListenerSockets
-    let endpoints = EndpointDirectory()
+    let clusters = ClusterDirectory()
+    let lines: VerdictLines
+    let ledger: TenantLedger
+    private(set) var ticker: GovernorTicker?
+    private var checker: HealthChecker?
+    private var tenantWatch: (path: String, watch: FileWatch)?
     let budget: ConnectionBudget
     let workerCount: Int
     private(set) var names: NameDirectory?
@@ -41,6 +46,10 @@ package final class Server {
 
     /// The configuration in use.
     private(set) var configuration: Configuration
+    /// The assignments file that belongs to it.
+    private(set) var tenantFile: TenantFile
+    /// The keys of tokens that belong to it.
+    private(set) var tokenKeys: TokenKeys
     private(set) var generation: UInt64 = 1
     var lastReload: ReloadResult
     var reloadsSucceeded: UInt64 = 0
@@ -63,6 +72,13 @@ package final class Server {
         let candidate = try Candidate.read(file).orRefuse()
         for warning in candidate.warnings { ProcessLog.warn(warning) }
         configuration = candidate.configuration
+        do {
+            tenantFile = try TenantFile.read(for: configuration)
+            tokenKeys = try TokenKeys.read(for: configuration)
+        } catch {
+            throw .configuration("\(error)")
+        }
+        ledger = TenantLedger(configuration)
         let descriptors = Descriptors.raiseLimit()
         workerCount =
             configuration.runtime.workers ?? max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN))))
@@ -75,6 +91,7 @@ package final class Server {
         do {
             loop = try EventLoop()
             reports = try Mailbox(capacity: 4096)
+            lines = try VerdictLines(workers: workerCount)
         } catch {
             throw .system("weir cannot start: \(error)")
         }
@@ -114,6 +131,10 @@ package final class Server {
         } catch {
             throw .system("weir cannot start: \(error)")
         }
+        ticker = GovernorTicker(
+            loop: loop, clusters: clusters, lines: lines, seed: Self.seed())
+        checker = HealthChecker(loop: loop, seed: Self.seed())
+        watchTenantFile()
         try openListeners()
         try startWorkers()
         for listener in configuration.listeners {
@@ -153,12 +174,14 @@ package final class Server {
         names?.prepare(wanted)
         names?.watch(wanted)
         guard let compiler = compiler() else { return }
+        adoptGovernors(compiler)
         do {
             for index in 0..<workerCount {
                 workers.append(
                     try Worker(
                         index: index, plan: compiler.plan(worker: index, of: workerCount),
-                        counters: registry.worker(index), budget: budget, reports: reports))
+                        counters: registry.worker(index), budget: budget, lines: lines,
+                        reports: reports))
             }
         } catch {
             // Those that have started are ended in good order.
@@ -179,14 +202,17 @@ package final class Server {
         guard let names else { return nil }
         return Compiler(
             configuration: configuration, generation: generation, registry: registry,
-            sockets: sockets, endpoints: endpoints, names: names,
+            sockets: sockets, clusters: clusters, ledger: ledger, names: names,
             rings: logWriter?.rings ?? [])
     }
 
     /// Makes a checked configuration the one in use.
-    func adopt(_ adopted: Configuration) {
+    func adopt(_ adopted: Configuration, _ tenantFile: TenantFile, _ tokenKeys: TokenKeys) {
         let isNews = adopted.runtime.maxConnections != configuration.runtime.maxConnections
         configuration = adopted
+        self.tenantFile = tenantFile
+        self.tokenKeys = tokenKeys
+        watchTenantFile()
         generation += 1
         adoptedAt = loop.wallClock.unixNanoseconds(loop.now)
         budget.setLimit(
@@ -196,20 +222,51 @@ package final class Server {
         distribute()
     }
 
+    /// Tells the governors what is new, before a plan names them.
+    private func adoptGovernors(_ compiler: Compiler) {
+        if let tenants = configuration.tenants { ledger.adopt(tenants, tenantFile, tokenKeys) }
+        compiler.adoptClusters()
+        checker?.watch(
+            configuration.clusters.compactMap { cluster in
+                guard let check = cluster.healthCheck, let entry = clusters[cluster.name] else {
+                    return nil
+                }
+                return (entry, check)
+            })
+    }
+
+    /// Watches the assignments file that the configuration names: a change is a reload.
+    private func watchTenantFile() {
+        var wanted: String?
+        if case .file(let path) = configuration.tenants?.assignments { wanted = path }
+        guard wanted != tenantWatch?.path else { return }
+        tenantWatch?.watch.stop()
+        tenantWatch = nil
+        guard let wanted else { return }
+        do {
+            let watch = try FileWatch(loop: loop, path: wanted) { [unowned self] in
+                reload(trigger: "change of the assignments file")
+            }
+            tenantWatch = (wanted, watch)
+        } catch {
+            ProcessLog.error("the assignments file cannot be watched: \(error)")
+        }
+    }
+
     /// Compiles the configuration in use, with the endpoints known now, and hands it out.
     private func distribute() {
         guard let compiler = compiler() else { return }
+        adoptGovernors(compiler)
         for worker in workers {
             if !worker.tell(.adopt(compiler.plan(worker: worker.index, of: workerCount))) {
                 ProcessLog.error("a worker does not answer", ["worker": "\(worker.index)"])
             }
         }
-        endpoints.keepOnly(
-            configuration.clusters.map { ($0.name, compiler.addresses($0).map(\.address)) })
+        clusters.keepOnly(Set(configuration.clusters.map(\.name)))
     }
 
     /// The endpoints of a cluster as they are known now, with their weights.
-    func addresses(_ cluster: WeirConfig.Cluster) -> [(address: SocketAddress, weight: Int)] {
+    func addresses(_ cluster: WeirConfig.Cluster) -> [KnownEndpoint] {
         compiler()?.addresses(cluster) ?? []
     }
 
@@ -277,6 +334,8 @@ package final class Server {
         for worker in workers { _ = worker.tell(.stop) }
         for worker in workers { worker.join() }
         admin?.server.stop()
+        ticker?.stop()
+        checker?.stop()
         names?.stop()
         logWriter?.stop()
         ProcessLog.info("stopped")

@@ -61,25 +61,69 @@ enum StatusPage {
     ) {
         out.object { out in
             out.member("name", cluster.name)
-            out.member("load_balancing", cluster.balancer.rawValue)
+            out.member("load_balancing", cluster.balancing.kind.rawValue)
             if case .dns(let host, let port, let every) = cluster.source {
                 out.member("dns", "\(host):\(port)")
                 let name = NameDirectory.Name(host: host, port: port, every: every)
                 if let failure = server.names?.failure(name) { out.member("error", failure) }
             }
+            if let entry = server.clusters[cluster.name] { write(entry, server, &out) }
             out.key("endpoints")
             out.array { out in
-                for (address, weight) in server.addresses(cluster) {
-                    let state = server.endpoints.state(cluster: cluster.name, address: address)
+                for known in server.addresses(cluster) {
+                    guard let state = server.clusters[cluster.name]?.states[known.address] else {
+                        continue
+                    }
                     out.object { out in
-                        out.member("address", address.description)
-                        out.member("weight", weight)
-                        out.member("in_flight", state.requestsInFlight)
+                        out.member("address", known.address.description)
+                        out.member("weight", known.weight)
+                        write(state.governor.inspection, server, &out)
                         out.member("attempts", state.attempts)
                         out.member("failures", state.failures)
                     }
                 }
             }
+        }
+    }
+
+    /// What a cluster's governors hold.
+    private static func write(_ entry: ClusterEntry, _ server: Server, _ out: inout JSONWriter) {
+        let classes = server.configuration.priorities.classes.map(\.name)
+        out.member("in_flight", entry.governor.requestsInFlight)
+        out.member("retries_in_flight", entry.governor.retriesInFlight)
+        out.member("panic", entry.isPanicking)
+        out.key("waiting")
+        out.object { out in
+            for (name, count) in zip(classes, entry.governor.waiting(classes: classes.count)) {
+                out.member(name, count)
+            }
+        }
+        let budget = entry.governor.retryBudget.counts(now: server.loop.now)
+        out.key("retry_budget")
+        out.object { out in
+            out.member("requests", budget.requests)
+            out.member("retries", budget.retries)
+        }
+        if entry.hasBreaker { out.member("breaker", entry.breaker.current.phase.rawValue) }
+    }
+
+    private static func write(
+        _ seen: EndpointGovernor.Inspection, _ server: Server, _ out: inout JSONWriter
+    ) {
+        out.member("state", "\(seen.state)")
+        if let reason = seen.reason { out.member("reason", "\(reason.code)") }
+        if let until = seen.ejectedUntil, seen.reason != nil {
+            out.key("ejected_for_seconds")
+            out.number(max(0, (until - server.loop.now).seconds))
+        }
+        out.member("in_flight", seen.requestsInFlight)
+        out.key("limit")
+        if seen.limit == .max { out.null() } else { out.number(Int64(seen.limit)) }
+        for (name, time) in [
+            ("baseline_ms", seen.baseline), ("p50_ms", seen.median), ("p99_ms", seen.p99),
+        ] {
+            out.key(name)
+            if let time { out.number(time.seconds * 1000) } else { out.null() }
         }
     }
 }

@@ -37,14 +37,14 @@ final class Worker: Sendable {
     /// Starts the thread with its first configuration.
     init(
         index: Int, plan: Plan, counters: WorkerCounters, budget: ConnectionBudget,
-        reports: Mailbox<WorkerReport>
+        lines: VerdictLines, reports: Mailbox<WorkerReport>
     ) throws(SystemError) {
         self.index = index
         let mailbox = try Mailbox<WorkerMessage>(capacity: 1024)
         self.mailbox = mailbox
         let seed = WorkerSeed(
-            index: index, plan: plan, counters: counters, budget: budget, mailbox: mailbox,
-            reports: reports)
+            index: index, plan: plan, counters: counters, budget: budget, lines: lines,
+            mailbox: mailbox, reports: reports)
         thread = try startWorkerThread(seed)
     }
 
@@ -61,17 +61,19 @@ private final class WorkerSeed: Sendable {
     let plan: Plan
     let counters: WorkerCounters
     let budget: ConnectionBudget
+    let lines: VerdictLines
     let mailbox: Mailbox<WorkerMessage>
     let reports: Mailbox<WorkerReport>
 
     init(
         index: Int, plan: Plan, counters: WorkerCounters, budget: ConnectionBudget,
-        mailbox: Mailbox<WorkerMessage>, reports: Mailbox<WorkerReport>
+        lines: VerdictLines, mailbox: Mailbox<WorkerMessage>, reports: Mailbox<WorkerReport>
     ) {
         self.index = index
         self.plan = plan
         self.counters = counters
         self.budget = budget
+        self.lines = lines
         self.mailbox = mailbox
         self.reports = reports
     }
@@ -81,7 +83,8 @@ private final class WorkerSeed: Sendable {
         var randomness: UInt64 = 0
         _ = cweir_random(&randomness, 8)
         let proxy = try Proxy(
-            plan: plan, loop: loop, counters: counters, budget: budget, seed: randomness,
+            plan: plan, loop: loop, counters: counters, budget: budget, lines: lines,
+            worker: index, seed: randomness,
             whenIdle: { [reports, index] in _ = reports.post(.idle(worker: index)) })
         let watch = ReadinessWatch(fd: try mailbox.makeWakeDescriptor()) { [self] in
             for message in mailbox.drain() { obey(message, loop, proxy) }

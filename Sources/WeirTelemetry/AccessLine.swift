@@ -10,7 +10,7 @@ package enum AccessLine {
     private static var fixedBytes: Int { 1024 }
 
     /// No line needs more than this.
-    package static var maxBytes: Int { bound(valueBytes: maxTargetBytes + 9 * maxValueBytes) }
+    package static var maxBytes: Int { bound(valueBytes: maxTargetBytes + 11 * maxValueBytes) }
 
     @inline(__always)
     private static func bound(valueBytes: Int) -> Int {
@@ -30,7 +30,7 @@ package enum AccessLine {
             record.requestID.count &+ record.tenant.count &+ record.client.count
             &+ record.method.count &+ record.host.count &+ record.target.count
             &+ record.userAgent.count &+ record.route.count &+ record.cluster.count
-            &+ record.endpoint.count
+            &+ record.endpoint.count &+ record.priority.count &+ record.rule.count
         // Together shorter than what one may have: nothing is cut.
         if sum <= maxValueBytes { return bound(valueBytes: sum) }
         let values =
@@ -38,6 +38,7 @@ package enum AccessLine {
             &+ cut(record.method).count &+ cut(record.host).count
             &+ cut(record.target, maxTargetBytes).count &+ cut(record.userAgent).count
             &+ cut(record.route).count &+ cut(record.cluster).count &+ cut(record.endpoint).count
+            &+ cut(record.priority).count &+ cut(record.rule).count
         return bound(valueBytes: values)
     }
 
@@ -52,6 +53,8 @@ package enum AccessLine {
         out.stringOrNull(cut(record.requestID))
         out.raw(",\"tenant\":")
         out.stringOrNull(cut(record.tenant))
+        out.raw(",\"priority\":")
+        out.stringOrNull(cut(record.priority))
         out.raw(",\"client\":")
         out.stringOrNull(cut(record.client))
         out.raw(",\"method\":")
@@ -98,6 +101,19 @@ package enum AccessLine {
         }
         out.raw(",\"phase\":")
         writeWord(record.phase, &out)
+        // Only where there is something to say: most lines are of requests that nobody touched.
+        if record.rule.count > 0 {
+            out.raw(",\"rule\":")
+            out.stringOrNull(cut(record.rule))
+        }
+        if let word = record.noRetry {
+            out.raw(",\"no_retry\":")
+            writeWord(word, &out)
+        }
+        if let word = record.wouldRefuse {
+            out.raw(",\"would_refuse\":")
+            writeWord(word, &out)
+        }
     }
 
     /// Writes a word of ours, which needs no escape; cut so that it fits the fixed room.

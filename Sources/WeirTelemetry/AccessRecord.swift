@@ -58,6 +58,14 @@ package struct AccessRecord {
     package var phase: StaticString = ""
     /// The refusal code, when weir answered by itself or gave up.
     package var reason: StaticString?
+    /// Why a failed attempt was not followed by another one, where the route retries.
+    package var noRetry: StaticString?
+    /// The rate limit that has refused the request.
+    package var rule = nothing
+    /// The name of the priority class.
+    package var priority = nothing
+    /// The refusal that a policy in shadow mode would have given.
+    package var wouldRefuse: StaticString?
 
     package init() {}
 }

@@ -8,9 +8,11 @@ package final class RouteCounters: Sendable {
     private static var firstRefusal: Int { firstBucket + Buckets.count }
 
     private let block: CounterBlock
+    private let firstShadow: Int
 
     init(refusalCodes: Int) {
-        block = CounterBlock(count: Self.firstRefusal + refusalCodes)
+        firstShadow = Self.firstRefusal + refusalCodes
+        block = CounterBlock(count: firstShadow + refusalCodes)
     }
 
     /// Counts one request that has ended; status 0 says that the client went away before one.
@@ -29,6 +31,9 @@ package final class RouteCounters: Sendable {
     /// Counts one refusal, by its place in the registry's list of codes.
     package func countRefusal(_ code: Int) { block.add(Self.firstRefusal + code) }
 
+    /// Counts one refusal that a policy in shadow mode would have given.
+    package func countShadow(_ code: Int) { block.add(firstShadow + code) }
+
     /// Reads a counter. Any thread.
     package func load(_ counter: RouteCounter) -> UInt64 { block.load(counter.rawValue) }
 
@@ -37,6 +42,9 @@ package final class RouteCounters: Sendable {
 
     /// Reads how often one code was given. Any thread.
     package func loadRefusal(_ code: Int) -> UInt64 { block.load(Self.firstRefusal + code) }
+
+    /// Reads how often one code would have been given. Any thread.
+    package func loadShadow(_ code: Int) -> UInt64 { block.load(firstShadow + code) }
 }
 
 /// One cluster's counters on one worker.

@@ -9,6 +9,8 @@ package struct CounterTotals: Sendable {
         package let buckets: [UInt64]
         /// By the registry's list of codes.
         package let refusals: [UInt64]
+        /// Refusals that policies in shadow mode would have given, likewise.
+        package let shadows: [UInt64]
 
         package subscript(_ counter: RouteCounter) -> UInt64 { cells[counter.rawValue] }
     }
@@ -41,6 +43,9 @@ package struct CounterTotals: Sendable {
                 },
                 refusals: codes.map { code in
                     row.workers.reduce(0) { $0 &+ $1.loadRefusal(code) }
+                },
+                shadows: codes.map { code in
+                    row.workers.reduce(0) { $0 &+ $1.loadShadow(code) }
                 })
         }
         clusters = registry.clusters.map { row in

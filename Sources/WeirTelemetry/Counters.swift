@@ -71,6 +71,7 @@ package enum RouteCounter: Int, CaseIterable, Sendable {
 public enum ClusterCounter: Int, CaseIterable, Sendable {
     case responses1xx, responses2xx, responses3xx, responses4xx, responses5xx
     case attempts, replays
+    case retries, retriesOverBudget, hedges
     case connects, connectFailures, connectTimeouts
     case connectionsActive, connectionsIdle, requestsActive
     case failedReset, failedProtocol, failedTimeout, failedNoEndpoint, failedExhausted

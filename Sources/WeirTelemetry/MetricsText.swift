@@ -10,6 +10,7 @@ package struct ServerGauges: Sendable {
     /// When the configuration in use came into use.
     package var lastReloadSuccessUnixNanoseconds: Int64 = 0
     package var logWriteFailures: UInt64 = 0
+    package var governors = GovernorGauges()
 
     package init() {}
 }
@@ -24,9 +25,11 @@ package enum MetricsText {
         writeRequests(totals, &out)
         writeDurations(totals, &out)
         writeRefusals(totals, &out)
+        writeShadows(totals, &out)
         writeDownstream(totals, &out)
         writeUpstreamRequests(totals, &out)
         writeUpstreamConnections(totals, &out)
+        gauges.governors.write(to: &out)
         writeLog(totals, gauges, &out)
         writeConfiguration(gauges, &out)
         writeProcess(usage, &out)
@@ -86,6 +89,19 @@ package enum MetricsText {
         }
     }
 
+    private static func writeShadows(_ totals: CounterTotals, _ out: inout Exposition) {
+        out.family(
+            "weir_would_refuse_total", .counter,
+            "Requests that a policy in shadow mode would have refused, by route and reason.")
+        for route in totals.routes {
+            for (code, count) in zip(totals.refusalCodes, route.shadows) where count > 0 {
+                out.sample(
+                    "weir_would_refuse_total",
+                    ["route": route.name, "reason": code.description], count)
+            }
+        }
+    }
+
     private static func writeDownstream(_ totals: CounterTotals, _ out: inout Exposition) {
         out.family("http_requests_in_flight", .gauge, "Requests that have begun and not ended.")
         out.sample("http_requests_in_flight", [:], totals.sum(.requestsActive))
@@ -123,6 +139,16 @@ package enum MetricsText {
             totals, "upstream_replays_total", .counter,
             "Requests sent again since a pooled connection turned out to be closed.",
             .replays, &out)
+        writeByCluster(
+            totals, "upstream_retries_total", .counter,
+            "Attempts that followed a failed one.", .retries, &out)
+        writeByCluster(
+            totals, "upstream_retries_over_budget_total", .counter,
+            "Retries that were not made since the cluster's retry budget was used up.",
+            .retriesOverBudget, &out)
+        writeByCluster(
+            totals, "upstream_hedges_total", .counter,
+            "Second attempts that were sent beside a slow one.", .hedges, &out)
         writeByCluster(
             totals, "upstream_failures_total", .counter,
             "Attempts that came to nothing, by what went wrong.", label: "reason",

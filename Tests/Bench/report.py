@@ -132,11 +132,11 @@ def machine(versions, command):
     return "\n".join(lines)
 
 
-def write(path, text):
+def write(path, text, begin=BEGIN):
     """Replaces what stands between the two marks of a page; the rest is written by hand."""
     page = Path(path).read_text()
-    before, _, rest = page.partition(BEGIN)
+    before, _, rest = page.partition(begin)
     _, found, after = rest.partition(END)
     if not found:
-        raise SystemExit(f"bench: {path} lacks the marks {BEGIN} and {END}")
-    Path(path).write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+        raise SystemExit(f"bench: {path} lacks the marks {begin} and {END}")
+    Path(path).write_text(f"{before}{begin}\n\n{text}\n\n{END}{after}")

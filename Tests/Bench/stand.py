@@ -81,7 +81,7 @@ def figures(line):
     return {key: float(value) for key, value in (pair.split("=") for pair in line.split())}
 
 
-def _die_with_parent():
+def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
@@ -89,6 +89,7 @@ class Process:
     """A server made from a template in configs/, in a folder of its own."""
 
     name = template = None
+    configs = HERE / "configs"
     patience = 20
 
     def __init__(self, folder, **values):
@@ -116,7 +117,7 @@ class Process:
         raise NotImplementedError
 
     def start(self):
-        text = (HERE / "configs" / self.template).read_text()
+        text = (self.configs / self.template).read_text()
         for key, value in self.values.items():
             text = text.replace(f"@{key}@", str(value))
         config = self.folder / self.template
@@ -128,7 +129,7 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "SWIFT_BACKTRACE": "enable=no", **self.environment},
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         end = time.monotonic() + self.patience
         while not self._answers():

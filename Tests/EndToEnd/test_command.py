@@ -78,7 +78,7 @@ def test_check_opens_no_port():
 
 BAD = {
     "unknown key": ("routez: []", ":7:", "routes"),
-    "not supported yet": ("tenants: {}", ":7:", "not supported yet"),
+    "not supported yet": ("shared_state: {}", ":7:", "not supported yet"),
 }
 
 

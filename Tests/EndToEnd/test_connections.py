@@ -2,7 +2,7 @@
 
 import threading
 
-from harness import Client, exchange, ok, patience
+from harness import Client, exchange, listener, ok, patience
 
 
 def test_many_requests_on_one_connection_use_one_upstream_connection(pair):
@@ -59,7 +59,7 @@ def test_half_closed_client_still_gets_a_slow_answer(pair):
         assert release.wait(patience(15))
         return ok(b"late")
 
-    running, behind = pair(answer)
+    running, behind = pair(answer, listeners=[listener(limits={"allow_half_close": True})])
     with running.client() as client:
         client.request()
         client.shutdown()

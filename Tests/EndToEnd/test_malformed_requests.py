@@ -47,7 +47,7 @@ def check_refused(response, verdict):
     assert response.status in verdict.statuses, (response.status, response.fields, response.body)
     assert response.reason in verdict.reasons
     assert response.one("connection") == "close" or not verdict.closes
-    assert response.one("content-type") == "application/json"
+    assert response.one("content-type") == "application/problem+json"
     assert response.one("x-request-id")
     if response.body:
         said = json.loads(response.body)

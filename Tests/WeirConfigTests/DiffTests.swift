@@ -104,4 +104,116 @@ import WeirConfig
                 "cluster web: now found by dns web.internal:80"
             ])
     }
+
+    // MARK: Governors
+
+    private static let tenants = """
+        tenants:
+          identify: [{ header: x-api-key }]
+          plans: { free: { rate: 10/s }, pro: { rate: 200/s, burst: 400 } }
+          default_plan: free
+        """
+
+    private func tenantsDiff(_ edit: (String, String)) throws -> [String] {
+        let routes = "routes:\n"
+        let before = try configuration([(routes, Self.tenants + "\n" + routes)])
+        try #require(Self.tenants.contains(edit.0))
+        let edited = Self.tenants.split(separator: edit.0, omittingEmptySubsequences: false)
+            .joined(separator: edit.1)
+        let after = try configuration([(routes, edited + "\n" + routes)])
+        return ConfigurationDiff.lines(from: before, to: after)
+    }
+
+    @Test func `a changed plan is named with its new figures`() throws {
+        #expect(try tenantsDiff(("200/s", "300/s")) == ["plan pro: rate 300/s"])
+        #expect(
+            try tenantsDiff(("burst: 400", "burst: 7, weight: 4, concurrency: 9")) == [
+                "plan pro: burst 7, weight 4, concurrency 9"
+            ])
+        #expect(try tenantsDiff(("{ rate: 10/s }", "{}")) == ["plan free: rate off"])
+    }
+
+    @Test func `plans come and go and tenants change`() throws {
+        #expect(
+            try tenantsDiff((", pro:", ", big:")) == ["plan big added", "plan pro removed"])
+        #expect(
+            try tenantsDiff(
+                (
+                    "default_plan: free",
+                    "default_plan: pro\n  mode: shadow\n  assignments: { file: a.csv }"
+                )) == [
+                    "tenants: default_plan is now pro, assignments changed, mode shadow"
+                ])
+        #expect(try diff(("routes:\n", Self.tenants + "\nroutes:\n")) == ["tenants added"])
+    }
+
+    @Test func `a route's governors are named apart from its other settings`() throws {
+        let edits = [
+            ("cluster: api }", "cluster: api, rate_limits: [{ rate: 5/s }], priority: critical }"),
+            (
+                "routes:\n",
+                "retry_policies: { safe: { on: [5xx] } }\n"
+                    + "priorities: { default_class: sheddable }\nroutes:\n"
+            ), ("web, cluster", "web, timeout: 9s, retry: safe, hedge: {}, breaker: {}, cluster"),
+        ]
+        #expect(
+            try ConfigurationDiff.lines(from: configuration([]), to: configuration(edits)) == [
+                "priorities: default_class is now sheddable", "retry policy safe added",
+                "1 route changed: web", "route api: priority is now critical, rate_limits changed",
+                "route web: retry is now safe, hedge changed, breaker changed",
+            ])
+    }
+
+    @Test func `a retry policy's change is named`() throws {
+        let policy = ("routes:\n", "retry_policies: { safe: { on: [5xx] } }\nroutes:\n")
+        let changed = (
+            "routes:\n",
+            "retry_policies: { safe: { on: [429], attempts: 1, per_try_timeout: 1s, "
+                + "budget: { percent: 5 } } }\nrate_limits: [{ rate: 1/s }]\nroutes:\n"
+        )
+        let lines = try ConfigurationDiff.lines(
+            from: configuration([policy]), to: configuration([changed]))
+        #expect(
+            lines == [
+                "retry policy safe: on changed, attempts 1, per_try_timeout 1s, budget changed",
+                "rate_limits changed",
+            ])
+    }
+
+    @Test func `a cluster's governors are named`() throws {
+        #expect(
+            try diff(
+                (
+                    "10.0.0.2:80] }",
+                    """
+                    10.0.0.2:80], outlier_detection: { consecutive_5xx: 3 }, queue: {}, \
+                    circuit_breakers: { max_requests: 5 }, slow_start: 5s, breaker: {}, \
+                    health_check: { tcp: true }, concurrency: { mode: shadow } }
+                    """
+                )) == [
+                    "cluster api: circuit_breakers changed, concurrency changed, queue changed, "
+                        + "outlier_detection changed, health_check changed, slow_start is now 5s, "
+                        + "breaker changed"
+                ])
+        #expect(
+            try diff(("10.0.0.2:80", "{ address: 10.0.0.2:80, zone: a, priority: 1 }")) == [
+                "cluster api: zone or priority of 1 endpoint changed"
+            ])
+    }
+
+    @Test func `many routes with new governors are counted`() throws {
+        let routes = (0..<11).map {
+            "  - { name: r\($0), match: { path: /\($0) }, cluster: api }\n"
+        }.joined()
+        let before = [("routes:\n", "routes:\n" + routes)]
+        let after = [
+            ("routes:\n", "routes:\n" + routes),
+            (" }, cluster: api }", " }, cluster: api, hedge: {} }"),
+        ]
+        let lines = try ConfigurationDiff.lines(
+            from: configuration(before), to: configuration(after))
+        #expect(lines.count == 9)
+        // The base's own route to the cluster is one of them.
+        #expect(lines.last == "governors of 4 more routes changed")
+    }
 }

@@ -36,6 +36,23 @@ import WeirTime
         #expect(throws: QuantityError.tooLarge) { try Quantity.size("9999999999GiB") }
     }
 
+    @Test func `reads requests in a second, a minute and an hour`() throws {
+        for (text, seconds, perSecond) in [
+            ("90/s", 1, 90), ("90/m", 60, 2), ("120/m", 60, 2), ("1/h", 3600, 1),
+        ] as [(String, Int64, Int64)] {
+            let rate = try Quantity.requestRate(text)
+            #expect(rate.period == .seconds(seconds))
+            #expect(rate.perSecond == perSecond)
+            #expect(Quantity.text(count: rate.count, per: rate.period) == text)
+        }
+        #expect(throws: QuantityError.missingUnit) { try Quantity.requestRate("90") }
+        #expect(throws: QuantityError.badUnit("/d", offset: 2)) { try Quantity.requestRate("90/d") }
+        #expect(throws: QuantityError.fraction) { try Quantity.requestRate("1.5/s") }
+        #expect(throws: QuantityError.tooLarge) {
+            try Quantity.requestRate("99999999999999999999/s")
+        }
+    }
+
     @Test func `writes the largest unit that is exact`() {
         #expect(Quantity.text(Interval.seconds(90)) == "90s")
         #expect(Quantity.text(Interval.seconds(120)) == "2m")

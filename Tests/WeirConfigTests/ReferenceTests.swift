@@ -82,8 +82,9 @@ import WeirTime
         #expect(checked >= 15)
     }
 
-    /// `60s` and `1m`, `1KiB/s` and `1024B/s` are the same.
+    /// `60s` and `1m`, `1KiB/s` and `1024B/s`, quoted and plain words are the same.
     private func normal(_ text: String) -> String {
+        let text = text.filter { $0 != "\"" }
         if let duration = try? Quantity.duration(text) { return "\(duration.nanoseconds)ns" }
         if let size = try? Quantity.size(text) { return "\(size)B" }
         if let rate = try? Quantity.rate(text) { return "\(rate)B/s" }

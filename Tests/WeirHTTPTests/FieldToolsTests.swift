@@ -9,6 +9,7 @@ let knownNames: [(String, KnownField)] = [
     ("transfer-encoding", .transferEncoding), ("upgrade", .upgrade),
     ("content-length", .contentLength), ("content-type", .contentType), ("expect", .expect),
     ("date", .date), ("server", .server), ("via", .via), ("forwarded", .forwarded),
+    ("x-request-deadline", .xRequestDeadline), ("x-weir-attempt", .xWeirAttempt),
     ("x-forwarded-for", .xForwardedFor), ("x-forwarded-proto", .xForwardedProto),
     ("x-forwarded-host", .xForwardedHost), ("x-request-id", .xRequestID),
     ("user-agent", .userAgent), ("authorization", .authorization),

@@ -4,30 +4,6 @@ import Testing
 import WeirPolicy
 import WeirTime
 
-extension Balancer {
-    /// Counts picks by endpoint; `nil` picks are not counted.
-    fileprivate mutating func counts(
-        of picks: Int, among endpoints: Int, seed: UInt64 = 1,
-        load: (Int) -> Int = { _ in 0 }, excluding: (Int) -> Bool = { _ in false }
-    ) -> [Int] {
-        var chance = Chance(seed: seed)
-        var counts = [Int](repeating: 0, count: endpoints)
-        for _ in 0..<picks {
-            if let index = pick(chance: &chance, load: load, excluding: excluding) {
-                counts[index] += 1
-            }
-        }
-        return counts
-    }
-
-    fileprivate mutating func sequence(of picks: Int) -> [Int?] {
-        var chance = Chance(seed: 1)
-        return (0..<picks).map { _ in
-            pick(chance: &chance, load: { _ in 0 }, excluding: { _ in false })
-        }
-    }
-}
-
 @Suite struct `Any balancer` {
     @Test(arguments: Balancer.Kind.allCases)
     func `picks nothing when there is nothing to pick`(kind: Balancer.Kind) {
@@ -66,6 +42,40 @@ extension Balancer {
         #expect(counts.reduce(0, +) == 1000)
         var ahead = Balancer(kind: kind, weights: [1, 1], offset: .min)
         #expect(ahead.counts(of: 10, among: 2, load: { _ in .min }).reduce(0, +) == 10)
+        for absurd in [Int.min, 0, .max] {
+            var odd = Balancer(
+                settings: BalancerSettings(kind: kind, boundedLoad: .infinity, hotQuantile: 7),
+                endpoints: [BalancedEndpoint(priority: .min), BalancedEndpoint(priority: .max)])
+            let counts = odd.counts(
+                of: 10, among: 2, load: { _ in absurd }, latency: { _ in Int64(absurd) },
+                scale: { _ in absurd })
+            #expect(counts == [10, 0])
+        }
+    }
+
+    @Test(arguments: Balancer.Kind.allCases)
+    func `replays a seed (I29)`(kind: Balancer.Kind) {
+        let original = Balancer(kind: kind, weights: [1, 2, 3])
+        var (first, second) = (original, original.ahead(by: 0))
+        #expect(first.sequence(of: 100) == second.sequence(of: 100))
+    }
+
+    @Test(arguments: Balancer.Kind.allCases, [[1, 1, 1, 1, 1], [3, 1, 4, 1, 5]])
+    func `never picks what is excluded while exclusion changes`(
+        kind: Balancer.Kind, weights: [Int]
+    ) {
+        var balancer = Balancer(kind: kind, weights: weights)
+        var chance = Chance(seed: 9)
+        for _ in 0..<20_000 {
+            let excluded = chance.next()
+            let picked = balancer.pick(
+                chance: &chance, load: { _ in 0 }, excluding: { excluded >> $0 & 1 == 1 })
+            if excluded & 31 == 31 {
+                #expect(picked == nil)
+            } else {
+                #expect(picked.map { excluded >> $0 & 1 } == 0)
+            }
+        }
     }
 }
 
@@ -201,11 +211,5 @@ extension Balancer {
             // Five standard deviations at the most.
             #expect(abs(Double(counts[index]) - fair) < 500, "\(counts)")
         }
-    }
-
-    @Test func `replays a seed`() {
-        var first = Balancer(kind: .leastRequest, weights: [1, 2, 3])
-        var second = Balancer(kind: .leastRequest, weights: [1, 2, 3])
-        #expect(first.sequence(of: 100) == second.sequence(of: 100))
     }
 }

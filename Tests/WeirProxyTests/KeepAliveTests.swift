@@ -12,6 +12,12 @@ import WeirTime
 private let get = "GET /x HTTP/1.1\r\nhost: a\r\n\r\n"
 private let ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
+private let halfCloseAllowed: ListenerSettings = {
+    var settings = ListenerSettings()
+    settings.allowsHalfClose = true
+    return settings
+}()
+
 @Suite struct `Kept connections` {
     @Test func `a second request goes over both connections of the first`() throws {
         let stand = try Stand()
@@ -73,7 +79,7 @@ private let ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
     }
 
     @Test func `a client that closes its sending side gets its answer and then the end`() throws {
-        let stand = try Stand()
+        let stand = try Stand(halfCloseAllowed)
         let client = try stand.client()
         client.send(get)
         client.endSending()
@@ -87,7 +93,7 @@ private let ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
     }
 
     @Test func `a client that closes its sending side later gets its answer as well`() throws {
-        let stand = try Stand()
+        let stand = try Stand(halfCloseAllowed)
         let client = try stand.client()
         client.send(get)
         let origin = try stand.accept()

@@ -159,7 +159,9 @@ private let ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
         _ = try stand.read(client, upTo: "\r\n\r\nok")
 
         let replacement = try Origin()
-        try stand.adopt { $0.endpoints = [(replacement.address, EndpointState())] }
+        try stand.adopt {
+            $0.endpoints = [(replacement.address, EndpointState(governor: EndpointGovernor(id: 2)))]
+        }
         try stand.expectEnd(idleOrigin)
         #expect(!busyOrigin.hasEnded)
         busyOrigin.send(ok)

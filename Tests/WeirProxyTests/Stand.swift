@@ -116,7 +116,15 @@ final class Stand {
     let registry = CounterRegistry(workers: 1, refusalCodes: Refusal.allCases.map(\.code))
     let budget: ConnectionBudget
     let origin: Origin
-    let state = EndpointState()
+    let state = EndpointState(governor: EndpointGovernor(id: 1))
+    let lines: VerdictLines
+    let governor = ClusterGovernor(
+        settings: ClusterSettings(), queue: QueueSettings(),
+        budget: RetryBudget(RetryBudgetSettings()))
+    let common = CommonRules(
+        priorities: PriorityRules(names: [Text("default")], fallback: 0, header: nil),
+        tenants: nil, rates: [], fields: .none, seed: KeySeed(1, 2),
+        governor: RateGovernor(capacity: 16), places: TenantConcurrency(capacity: 16))
     let proxy: Proxy
     let address: SocketAddress
     private let idleCalls = Box()
@@ -138,13 +146,16 @@ final class Stand {
         let listening = try Socket.listen(
             on: .ip(IPAddress(v4: 0x7F00_0001), port: 0), exclusively: false)
         address = try #require(Socket.localAddress(listening))
-        var blueprint = Blueprint(endpoints: [(origin.address, state)])
+        lines = try VerdictLines(workers: 1)
+        var blueprint = Blueprint(
+            governor: governor, common: common, endpoints: [(origin.address, state)])
         change(&blueprint)
         plan = blueprint.plan(
             registry, ListenerPlan(name: "l", address: address, fd: listening, settings: settings))
         let idleCalls = self.idleCalls
         proxy = try Proxy(
-            plan: plan, loop: loop, counters: registry.worker(0), budget: budget, seed: 7,
+            plan: plan, loop: loop, counters: registry.worker(0), budget: budget, lines: lines,
+            worker: 0, seed: 7,
             whenIdle: { idleCalls.count += 1 })
     }
 
@@ -156,7 +167,8 @@ final class Stand {
 
     /// Takes up a changed configuration with the same listener.
     func adopt(_ change: (inout Blueprint) -> Void) throws {
-        var blueprint = Blueprint(endpoints: [(origin.address, state)])
+        var blueprint = Blueprint(
+            governor: governor, common: common, endpoints: [(origin.address, state)])
         blueprint.generation = plan.generation + 1
         change(&blueprint)
         plan = blueprint.plan(registry, plan.listeners[0])
@@ -271,6 +283,8 @@ final class Stand {
 
 /// The configuration of a stand: one route to one cluster, unless a test changes it.
 struct Blueprint {
+    let governor: ClusterGovernor
+    let common: CommonRules
     var generation: UInt64 = 1
     var endpoints: [(address: SocketAddress, state: EndpointState)]
     var route = "r"
@@ -292,12 +306,17 @@ struct Blueprint {
         var rule = RouteRule(
             plan: RoutePlan(
                 name: Text(route), action: action, timeout: timeout, idleTimeout: idleTimeout,
-                requestBuffer: requestBuffer, prefixLength: prefix?.utf8.count ?? 0,
+                requestBuffer: requestBuffer, rules: RouteRules(), salt: 1,
+                prefixLength: prefix?.utf8.count ?? 0,
                 prefixRewrite: prefixRewrite.map { Text($0) }, requestEdits: requestEdits,
                 responseEdits: responseEdits, counters: registry.route(route, worker: 0)))
         if let prefix { rule.path = .prefix(prefix) }
         let cluster = ClusterPlan(
-            name: Text("c"), kind: .roundRobin,
+            name: Text("c"),
+            balancer: Balancer(
+                settings: BalancerSettings(), endpoints: endpoints.map { _ in BalancedEndpoint() }),
+            hashOn: nil, governor: governor,
+            hasRetries: false,
             endpoints: endpoints.map {
                 EndpointPlan(address: $0.address, weight: 1, state: $0.state)
             },
@@ -306,7 +325,8 @@ struct Blueprint {
         return Plan(
             generation: generation, listeners: [listener], table: RouteTable([rule]),
             clusters: [cluster], unrouted: registry.route("-", worker: 0),
-            bufferMemory: bufferMemory, log: nil, logSample: 0)
+            bufferMemory: bufferMemory, log: nil, logSample: 0, common: common,
+            reasonLine: Text("x-weir-reason: "))
     }
 }
 

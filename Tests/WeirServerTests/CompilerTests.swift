@@ -15,7 +15,7 @@ private struct Bench {
     let loop: EventLoop
     let registry = CounterRegistry(workers: 2, refusalCodes: Refusal.allCases.map(\.code))
     let sockets = ListenerSockets(workers: 2)
-    let endpoints = EndpointDirectory()
+    let clusters = ClusterDirectory()
     let names: NameDirectory
 
     init() throws {
@@ -25,9 +25,11 @@ private struct Bench {
 
     func compiler(_ configuration: Configuration) throws -> Compiler {
         sockets.commit(try sockets.open(configuration.listeners), configuration.listeners)
-        return Compiler(
+        let compiler = Compiler(
             configuration: configuration, generation: 5, registry: registry, sockets: sockets,
-            endpoints: endpoints, names: names, rings: [])
+            clusters: clusters, ledger: TenantLedger(configuration), names: names, rings: [])
+        compiler.adoptClusters()
+        return compiler
     }
 
     func plan(_ change: (inout Configuration) -> Void) throws -> Plan {
@@ -203,12 +205,11 @@ private func text(_ text: Text?) -> String? { text?.description }
             list[1].weight = 7
             cluster.source = .endpoints(list)
         }
-        cluster.balancer = .leastRequest
+        cluster.balancing.kind = .leastRequest
         cluster.connectTimeout = .milliseconds(77)
         cluster.keepalive.idleTimeout = .seconds(8)
         cluster.keepalive.maxIdle = 9
         let plan = try bench.plan { $0.clusters = [cluster] }.clusters[0]
-        #expect(plan.kind == .leastRequest)
         #expect(plan.endpoints.map { "\($0.address)" } == ["10.0.0.1:81", "[::1]:82"])
         #expect(plan.endpoints.map(\.weight) == [1, 7])
         #expect(plan.connectTimeout == .milliseconds(77))

@@ -171,13 +171,17 @@ private func expectFree(
     private let one = SocketAddress.ip(IPAddress(v4: 0x7F00_0001), port: 1)
 
     @Test func `an endpoint's state is kept while it is named`() throws {
-        let directory = EndpointDirectory()
-        let state = directory.state(cluster: "c", address: one)
-        directory.keepOnly([("c", [one])])
-        #expect(directory.state(cluster: "c", address: one) === state)
-        #expect(directory.state(cluster: "d", address: one) !== state)
-        directory.keepOnly([("d", [one])])
-        #expect(directory.state(cluster: "c", address: one) !== state)
+        let directory = ClusterDirectory()
+        func adopt(_ cluster: String) -> EndpointState? {
+            directory.adopt(cluster, ClusterGovernance(), addresses: [one])
+            directory.keepOnly([cluster])
+            return directory[cluster]?.states[one]
+        }
+        let state = try #require(adopt("c"))
+        #expect(adopt("c") === state)
+        #expect(adopt("d") !== state)
+        #expect(directory["c"] == nil)
+        #expect(adopt("c") !== state)
     }
 
     @Test func `a listener's sockets are kept while its address is`() throws {

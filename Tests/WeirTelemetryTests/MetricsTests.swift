@@ -67,6 +67,8 @@ struct MetricsTests {
         # HELP weir_refusals_total Requests that weir answered itself or gave up on, by route and reason.
         # TYPE weir_refusals_total counter
         weir_refusals_total{route="catalog",reason="draining"} 1
+        # HELP weir_would_refuse_total Requests that a policy in shadow mode would have refused, by route and reason.
+        # TYPE weir_would_refuse_total counter
         # HELP http_requests_in_flight Requests that have begun and not ended.
         # TYPE http_requests_in_flight gauge
         http_requests_in_flight 1

@@ -5,17 +5,29 @@ import WeirTime
 enum Lints {
     /// `configuration` has no errors, so that its lists and the places agree one to one.
     static func run(_ configuration: Configuration, _ report: Report) {
-        warnUnused(report)
+        warnUnused(configuration, report)
         warnTimeouts(configuration, report)
+        GovernorLints.run(configuration, report)
         RouteReachability.run(configuration.routes, report)
     }
 
-    private static func warnUnused(_ report: Report) {
-        let used = Set(report.places.references.map(\.name))
-        for cluster in report.places.clusters where !used.contains(cluster.name) {
-            report.warning(
-                .unusedCluster, at: cluster.range, "no route uses the cluster '\(cluster.name)'")
+    private static func warnUnused(_ configuration: Configuration, _ report: Report) {
+        var used: [Places.Noun: Set<String>] = [:]
+        for reference in report.places.references {
+            used[reference.noun, default: []].insert(reference.name)
         }
+        func warn(_ noun: Places.Noun, _ code: Diagnostic.Code, _ user: String) {
+            for item in report.places.declared[noun] ?? []
+            where used[noun]?.contains(item.name) != true {
+                report.warning(
+                    code, at: item.range, "no \(user) uses the \(noun.rawValue) '\(item.name)'")
+            }
+        }
+        warn(.cluster, .unusedCluster, "route")
+        warn(.retryPolicy, .unusedRetryPolicy, "route")
+        // What a file assigns is not known here.
+        if case .file = configuration.tenants?.assignments { return }
+        warn(.plan, .unusedPlan, "tenant")
     }
 
     private static func warnTimeouts(_ configuration: Configuration, _ report: Report) {

@@ -10,8 +10,12 @@ enum NameChecks {
                 $0.name.isEmpty ? nil : Places.Named(name: $0.name, range: $0.range)
             }, report)
         refuseDuplicates("cluster", places.clusters, report)
+        refuseDuplicates(
+            "priority class", places.declared[.priorityClass] ?? [], report)
+        for rules in places.ruleLists { refuseDuplicates("rate limit", rules, report) }
         refuseSharedAddresses(places.bound, report)
         refuseDangling(places, report)
+        refuseTenantKeys(places, report)
     }
 
     private static func refuseDuplicates(
@@ -45,21 +49,34 @@ enum NameChecks {
     }
 
     private static func refuseDangling(_ places: Places, _ report: Report) {
-        let declared = Set(places.clusters.map(\.name))
-        let names = places.clusters.map(\.name)
-        for reference in places.references where !declared.contains(reference.name) {
-            // The nearest name costs an edit distance per cluster.
-            let near = report.isFull ? nil : EditDistance.nearest(to: reference.name, among: names)
+        var names: [Places.Noun: Set<String>] = [:]
+        for (noun, declared) in places.declared { names[noun] = Set(declared.map(\.name)) }
+        for reference in places.references where !places.unreadable.contains(reference.noun) {
+            let noun = reference.noun
+            if names[noun]?.contains(reference.name) == true { continue }
+            let known = (places.declared[noun] ?? []).map(\.name)
+            // The nearest name costs an edit distance per name.
+            let near = report.isFull ? nil : EditDistance.nearest(to: reference.name, among: known)
             report.error(
                 .danglingReference, at: reference.range,
-                "there is no cluster \(Text.quoted(reference.name))",
+                "there is no \(noun.rawValue) \(Text.quoted(reference.name))",
                 label: near.map { "did you mean '\($0.word)'?" },
-                help: names.isEmpty ? "the file has no clusters" : known(names))
+                help: known.isEmpty ? "the file has no \(noun.plural)" : list(noun, known))
         }
     }
 
-    private static func known(_ names: [String]) -> String {
+    private static func list(_ noun: Places.Noun, _ names: [String]) -> String {
         let shown = names.prefix(8).joined(separator: ", ")
-        return "clusters: \(shown)\(names.count > 8 ? ", ..." : "")"
+        return "\(noun.plural): \(shown)\(names.count > 8 ? ", ..." : "")"
+    }
+
+    /// A key that asks for the tenant, where nobody is told apart, would hold for all at once.
+    private static func refuseTenantKeys(_ places: Places, _ report: Report) {
+        guard !places.hasTenants else { return }
+        for range in places.tenantUses {
+            report.error(
+                .danglingReference, at: range, "'tenant' without a 'tenants' section",
+                help: "tell tenants apart: tenants: { identify: [{ header: x-api-key }], ... }")
+        }
     }
 }

@@ -146,6 +146,12 @@ extension Kind where Value == String {
 
 /// The grammar of fields.
 enum HTTPText {
+    /// Fields that frame a message or belong to one connection.
+    static let connectionFields: Set<String> = [
+        "connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer",
+        "transfer-encoding", "upgrade", "proxy-authenticate", "proxy-authorization",
+    ]
+
     static func isToken(_ text: String) -> Bool {
         !text.isEmpty
             && text.utf8.allSatisfy { byte in

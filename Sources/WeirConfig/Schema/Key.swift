@@ -64,15 +64,21 @@ struct Section: Sendable {
     let noun: String
     /// Where it stands: "routes[].match".
     let path: String
+    /// Other places where the same section stands.
+    let otherPaths: [String]
     let doc: String
     /// YAML that uses it, complete enough to copy.
     let example: String
     let keys: [KeyEntry]
     private let positions: [String: Int]
 
-    init(_ noun: String, at path: String, _ doc: String, example: String = "", keys: [KeyEntry]) {
+    init(
+        _ noun: String, at path: String, andAt otherPaths: [String] = [], _ doc: String,
+        example: String = "", keys: [KeyEntry]
+    ) {
         self.noun = noun
         self.path = path
+        self.otherPaths = otherPaths
         self.doc = doc
         self.example = example
         self.keys = keys

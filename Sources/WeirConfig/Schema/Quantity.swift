@@ -14,6 +14,22 @@ package enum QuantityError: Error, Equatable {
     case tooLarge
 }
 
+/// A number of requests in a time.
+package struct RequestRate: Comparable, Sendable {
+    package var count: Int64
+    /// A second, a minute or an hour.
+    package var period: Interval
+
+    /// Requests in one second, rounded up.
+    package var perSecond: Int64 {
+        let seconds = max(period.nanoseconds / 1_000_000_000, 1)
+        return count / seconds + (count % seconds > 0 ? 1 : 0)
+    }
+
+    /// By count alone: bounds are on the number that is written.
+    package static func < (a: RequestRate, b: RequestRate) -> Bool { a.count < b.count }
+}
+
 /// Numbers with units, read and written.
 package enum Quantity {
     private static let durationUnits: [(String, Int64)] = [
@@ -26,6 +42,8 @@ package enum Quantity {
 
     package static let durationUnitNames = "ns us ms s m h"
     package static let sizeUnitNames = "B KiB MiB GiB"
+    private static let requestRateUnits: [(String, Int64)] = [("/s", 1), ("/m", 60), ("/h", 3600)]
+    package static let requestRateUnitNames = "/s /m /h"
     package static let rateUnitNames = "B/s KiB/s MiB/s GiB/s"
 
     /// `250ms`, `2s`, `5m`.
@@ -41,6 +59,19 @@ package enum Quantity {
     /// Bytes a second: `1KiB/s`.
     package static func rate(_ text: String) throws(QuantityError) -> Int64 {
         try parse(text, sizeUnits.map { ("\($0.0)/s", $0.1) })
+    }
+
+    /// Requests in a time: `200/s`, `10/m`, `1/h`.
+    package static func requestRate(_ text: String) throws(QuantityError) -> RequestRate {
+        let count = try parse(text, requestRateUnits.map { ($0.0, 1) })
+        let seconds = requestRateUnits.first { text.hasSuffix($0.0) }?.1 ?? 1
+        return RequestRate(count: count, period: .seconds(seconds))
+    }
+
+    /// A rate as it is written in the configuration.
+    package static func text(count: Int64, per period: Interval) -> String {
+        let unit = requestRateUnits.first { Interval.seconds($0.1) == period }?.0
+        return "\(count)\(unit ?? "/\(text(period))")"
     }
 
     /// The shortest exact form of a duration.

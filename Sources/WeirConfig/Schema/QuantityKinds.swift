@@ -59,6 +59,22 @@ extension Kind where Value == Int64 {
     }
 }
 
+extension Kind where Value == RequestRate {
+    static let requestRate: Kind = {
+        let low = RequestRate(count: 1, period: .seconds(1))
+        let high = RequestRate(count: 1_000_000_000, period: .seconds(1))
+        let bounds = "1 to \(high.count) in a second, minute or hour"
+        let unit = Unit(
+            what: "a rate such as 10/s", plural: "rates", names: Quantity.requestRateUnitNames,
+            bounds: bounds, instead: "count over a longer time, such as 90/m for 1.5/s")
+        return Kind(type: "rate (N/s N/m N/h)", bounds: bounds) { node, report in
+            unit.read(node, report, low...high) { text throws(QuantityError) in
+                try Quantity.requestRate(text)
+            }
+        }
+    }()
+}
+
 extension Kind where Value == Int {
     /// A size that is held in memory.
     static func byteCount(_ range: ClosedRange<Int64>) -> Kind {
@@ -93,6 +109,8 @@ private struct Unit: Sendable {
     var plural: String
     var names: String
     var bounds: String
+    /// What to do instead of writing a fraction.
+    var instead = "use a smaller unit, such as 1500ms for 1.5s"
 
     func read<Value: Comparable>(
         _ node: YAMLNode, _ report: Report, _ range: ClosedRange<Value>,
@@ -122,6 +140,8 @@ private struct Unit: Sendable {
         "k": "KiB", "kb": "KiB", "m": "MiB", "mb": "MiB", "g": "GiB", "gb": "GiB", "sec": "s",
         "secs": "s", "second": "s", "seconds": "s", "min": "m", "mins": "m", "minute": "m",
         "minutes": "m", "hr": "h", "hour": "h", "hours": "h", "msec": "ms", "µs": "us",
+        "r": "", "rps": "/s", "qps": "/s", "/sec": "/s", "/second": "/s", "r/m": "/m",
+        "/min": "/m", "/minute": "/m", "/hour": "/h",
     ]
 
     private func suggestion(for unit: String) -> String? {
@@ -143,7 +163,7 @@ private struct Unit: Sendable {
         case .fraction:
             report.error(
                 .badNumber, at: node.range, "\(plural) are whole numbers, found \(node.found)",
-                help: "use a smaller unit, such as 1500ms for 1.5s; units: \(names)")
+                help: "\(instead); units: \(names)")
         case .missingUnit:
             report.error(
                 .missingUnit, at: node.range, "\(Text.quoted(text)) has no unit",

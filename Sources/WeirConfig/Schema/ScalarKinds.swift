@@ -92,9 +92,11 @@ extension Kind {
     }
 
     /// A list with at least one item, unless `mayBeEmpty`; items that are refused are left out.
-    static func list<Item>(of item: Kind<Item>, _ what: String, mayBeEmpty: Bool = false) -> Kind
-    where Value == [Item] {
-        Kind(type: "list of \(what)", bounds: mayBeEmpty ? nil : "at least one") { node, report in
+    static func list<Item>(
+        of item: Kind<Item>, _ what: String, mayBeEmpty: Bool = false, atMost: Int = .max
+    ) -> Kind where Value == [Item] {
+        let bounds = atMost < .max ? "1 to \(atMost)" : mayBeEmpty ? nil : "at least one"
+        return Kind(type: "list of \(what)", bounds: bounds) { node, report in
             guard case .list(let nodes) = node.content else {
                 report.error(
                     .wrongType, at: node.range, "expected a list of \(what), found \(node.found)",
@@ -105,6 +107,12 @@ extension Kind {
                 report.error(
                     .emptyList, at: node.range, "the list of \(what) is empty",
                     help: "give at least one")
+                return nil
+            }
+            if nodes.count > atMost {
+                report.error(
+                    .outOfRange, at: nodes[atMost].range,
+                    "a list of \(what) has \(atMost) items at most")
                 return nil
             }
             return nodes.compactMap { item.read($0, report) }
@@ -177,17 +185,31 @@ extension Kind where Value == Int {
 
 extension Kind where Value == Double {
     /// A share between 0 and 1.
-    static let share = Kind(type: "number", bounds: "0 to 1") { node, report in
+    static let share = decimal(0...1, "0 to 1", such: "0.25")
+
+    /// A number that may have a fraction; `bounds` are the range in words.
+    static func decimal(_ range: ClosedRange<Double>, _ bounds: String, such: String) -> Kind {
+        Kind(type: "number", bounds: bounds) { node, report in
+            read(node, report, range, bounds, such: such)
+        }
+    }
+
+    private static func read(
+        _ node: YAMLNode, _ report: Report, _ range: ClosedRange<Double>, _ bounds: String,
+        such: String
+    ) -> Double? {
         guard case .scalar(let text, isPlain: true) = node.content,
             text.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 || $0 == 0x2E || $0 == 0x2D }),
             let value = Double(text)
         else {
             report.error(
-                .badNumber, at: node.range, "expected a number such as 0.25, found \(node.found)")
+                .badNumber, at: node.range, "expected a number such as \(such), found \(node.found)"
+            )
             return nil
         }
-        guard value >= 0, value <= 1 else {
-            report.error(.outOfRange, at: node.range, "\(Text.quoted(text)) is outside 0 to 1")
+        guard range.contains(value) else {
+            report.error(
+                .outOfRange, at: node.range, "\(Text.quoted(text)) is outside \(bounds)")
             return nil
         }
         return value

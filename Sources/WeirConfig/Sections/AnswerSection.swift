@@ -96,6 +96,13 @@ enum DirectResponseSection {
     }
 
     static func decode(_ node: YAMLNode, _ report: Report) -> Route.DirectResponse? {
+        decode(node, as: section, report)
+    }
+
+    /// `section` is another place with the same keys.
+    static func decode(
+        _ node: YAMLNode, as section: Section, _ report: Report
+    ) -> Route.DirectResponse? {
         guard let reader = SectionReader(node, section, report) else { return nil }
         let body = reader.read(body)
         let contentType = reader.read(contentType)

@@ -1,6 +1,5 @@
-// The parts of a cluster: endpoints, discovery, balancing, kept connections.
+// The parts of a cluster: endpoints, discovery, kept connections.
 
-import WeirPolicy
 import WeirTime
 
 enum EndpointSection {
@@ -8,6 +7,7 @@ enum EndpointSection {
     struct Placed {
         var endpoint: Cluster.Endpoint
         var range: SourceRange
+        var zone: SourceRange?
     }
 
     static let address = Key(
@@ -15,10 +15,17 @@ enum EndpointSection {
     static let weight = Key(
         "weight", .integer(1...1000), default: "1", "Its share, relative to the others' weights.")
 
+    static let zone = Key(
+        "zone", .name, default: "none",
+        "Where it runs. Endpoints in the zone of 'runtime' are preferred.")
+    static let priority = Key(
+        "priority", .integer(0...9), default: "0",
+        "0 is used first; higher ones when too few of those before are usable.")
+
     static let section = Section(
         "endpoint", at: "clusters[].endpoints[]",
         "An endpoint; an IP:port alone stands for a mapping with that address.",
-        keys: [address.entry, weight.entry, .later("zone", "preferring endpoints in one's zone")])
+        keys: [address.entry, weight.entry, zone.entry, priority.entry])
 
     static let kind = Kind<Placed>(type: "IP:port or mapping", bounds: nil) { node, report in
         if case .scalar = node.content {
@@ -28,12 +35,17 @@ enum EndpointSection {
         }
         guard let reader = SectionReader(node, section, report) else { return nil }
         let weight = reader.read(EndpointSection.weight)
+        let zone = reader.read(EndpointSection.zone)
+        let priority = reader.read(EndpointSection.priority)
         guard let address = reader.read(EndpointSection.address),
             let range = reader.valueRange(EndpointSection.address)
         else { return nil }
         var endpoint = Cluster.Endpoint(address: address)
         if let weight { endpoint.weight = weight }
-        return Placed(endpoint: endpoint, range: range)
+        endpoint.zone = zone
+        if let priority { endpoint.priority = priority }
+        return Placed(
+            endpoint: endpoint, range: range, zone: reader.keyRange(EndpointSection.zone))
     }
 }
 
@@ -61,35 +73,6 @@ enum DiscoverySection {
         guard let reader = SectionReader(node, section, report) else { return nil }
         let every = reader.read(resolveEvery)
         return reader.read(dns).map { .dns(host: $0.host, port: $0.port, resolveEvery: every) }
-    }
-}
-
-enum BalancingSection {
-    static let policy = Key(
-        "policy",
-        .word(
-            Balancer.Kind.allCases.map { ($0.rawValue, $0) },
-            later: ["peak_ewma", "ring_hash", "maglev"]),
-        default: "round_robin",
-        "round_robin takes endpoints in turn by weight; least_request takes the less loaded of two "
-            + "drawn by weight.")
-
-    static let section = Section(
-        "load_balancing", at: "clusters[].load_balancing", "How an endpoint is picked.",
-        example: """
-            clusters:
-              - name: api
-                endpoints: [10.0.1.1:8080, 10.0.1.2:8080]
-                load_balancing: { policy: least_request }
-            """,
-        keys: [
-            policy.entry, .later("hash_on", "consistent hashing"),
-            .later("bounded_load", "consistent hashing with bounded loads"),
-        ])
-
-    static func decode(_ node: YAMLNode, _ report: Report) -> Balancer.Kind? {
-        guard let reader = SectionReader(node, section, report) else { return nil }
-        return reader.read(policy)
     }
 }
 

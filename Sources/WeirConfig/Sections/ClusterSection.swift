@@ -7,7 +7,7 @@ enum ClusterSection {
     static let name = Key("name", .name, required: true, "Its name in logs and metrics; unique.")
     static let endpoints = Key(
         "endpoints", .list(of: EndpointSection.kind, "endpoints"),
-        "Fixed endpoints, each an IP:port or a mapping with its weight.")
+        "Fixed endpoints, each an IP:port or a mapping with its weight, zone and priority.")
     static let discovery = Key(
         "discovery", .section(DiscoverySection.decode),
         "Endpoints that are looked up.")
@@ -24,6 +24,27 @@ enum ClusterSection {
         "host_header", hostHeaderKind, default: "preserve",
         "What the endpoint reads as Host: the client's (preserve), the endpoint's address or the "
             + "name that was looked up (endpoint), or { literal: www.example.com }.")
+    static let circuitBreakers = Key(
+        "circuit_breakers", .section(CeilingsSection.decode), "Hard caps for the whole cluster.")
+    static let concurrency = Key(
+        "concurrency", .section(ConcurrencySection.decode),
+        "How many requests each endpoint works on at once.")
+    static let queue = Key(
+        "queue", .orOff(.section(QueueSection.decode)), default: "off",
+        "Where requests wait while no endpoint has room. Adaptive concurrency brings one with it, "
+            + "unless this says off.")
+    static let outlierDetection = Key(
+        "outlier_detection", .section(OutlierSection.decode),
+        "Ejects endpoints that fail or are slow.")
+    static let healthCheck = Key(
+        "health_check", .orOff(.section(HealthCheckSection.decode)), default: "off",
+        "Probes each endpoint.")
+    static let slowStart = Key(
+        "slow_start", .orOff(.duration(.milliseconds(100) ... .seconds(3600))), default: "off",
+        "How long an endpoint that is new, or back, takes to get its whole share.")
+    static let breaker = Key(
+        "breaker", .section(BreakerSection.decode),
+        "Stops asking the whole cluster while it keeps failing.")
     static let http2 = Key(
         "http2", .flagNotYet("http2"), default: "false", "HTTP/2 to the endpoints.")
 
@@ -37,17 +58,14 @@ enum ClusterSection {
                 load_balancing: { policy: least_request }
                 connect_timeout: 200ms
                 host_header: { literal: api.internal }
+                slow_start: 10s
             """,
         keys: [
             name.entry, endpoints.entry, discovery.entry, loadBalancing.entry,
-            connectTimeout.entry, keepalive.entry, hostHeader.entry, http2.entry,
+            connectTimeout.entry, keepalive.entry, hostHeader.entry, circuitBreakers.entry,
+            concurrency.entry, queue.entry, outlierDetection.entry, healthCheck.entry,
+            slowStart.entry, breaker.entry, http2.entry,
             .later("tls", "TLS to endpoints"),
-            .later("circuit_breakers", "ceilings"),
-            .later("concurrency", "adaptive concurrency"),
-            .later("queue", "admission queues"),
-            .later("outlier_detection", "ejecting failing endpoints"),
-            .later("health_check", "active health checks"),
-            .later("slow_start", "easing new endpoints in"),
             .later("fault", "fault injection"),
         ])
 
@@ -70,20 +88,54 @@ enum ClusterSection {
         guard let reader = SectionReader(node, section, report) else { return nil }
         let name = reader.read(name)
         if let name, let range = reader.valueRange(self.name) {
-            report.places.clusters.append(Places.Named(name: name, range: range))
+            report.places.declare(.cluster, name, range)
         }
         reader.requireOne(of: [endpoints.name, discovery.name])
         let fixed = reader.read(endpoints)
         if let fixed { refuseDuplicates(fixed, report) }
+        if let zone = fixed?.lazy.compactMap(\.zone).first {
+            report.places.zones.append(Places.Named(name: name ?? "", range: zone))
+        }
         let source = reader.read(discovery) ?? fixed.map { .endpoints($0.map(\.endpoint)) }
 
         var cluster = Cluster(name: name ?? "", source: source ?? .endpoints([]))
-        reader.read(loadBalancing, into: &cluster.balancer)
+        reader.read(loadBalancing, into: &cluster.balancing)
         reader.read(connectTimeout, into: &cluster.connectTimeout)
         reader.read(keepalive, into: &cluster.keepalive)
         reader.read(hostHeader, into: &cluster.hostHeader)
+        decodeGovernors(reader, into: &cluster)
+        warnNoEffect(cluster, reader, report)
         _ = reader.read(http2)
         return name == nil || source == nil ? nil : cluster
+    }
+
+    private static func decodeGovernors(_ reader: SectionReader, into cluster: inout Cluster) {
+        reader.read(circuitBreakers, into: &cluster.ceilings)
+        reader.read(concurrency, into: &cluster.concurrency)
+        if let queue = reader.read(queue) {
+            cluster.queue = queue.value
+        } else if cluster.concurrency.mode == .enforce
+            || cluster.ceilings.maxPendingRequests ?? 0 > 0
+        {
+            cluster.queue = QueueSettings()
+        }
+        reader.read(outlierDetection, into: &cluster.outlier)
+        cluster.healthCheck = reader.read(healthCheck)?.value
+        cluster.slowStart = reader.read(slowStart)?.value
+        cluster.breaker = reader.read(breaker)
+    }
+
+    /// What cannot act in this cluster.
+    private static func warnNoEffect(
+        _ cluster: Cluster, _ reader: SectionReader, _ report: Report
+    ) {
+        if case .endpoints(let list) = cluster.source, list.count == 1, reader.has(endpoints),
+            cluster.outlier.mode != .off, let range = reader.keyRange(outlierDetection)
+        {
+            report.warning(
+                .neverEjects, at: range, "a cluster of one endpoint never ejects it",
+                help: "ejection needs two or more endpoints; remove the key")
+        }
     }
 
     /// An endpoint's state belongs to its address: two of one address would share it.

@@ -31,10 +31,7 @@ enum HeaderEditsSection {
     }
 
     /// Changing these would let two parsers disagree on where a message ends or whom it is for.
-    private static let forbidden: Set<String> = [
-        "connection", "content-length", "host", "keep-alive", "proxy-connection", "te", "trailer",
-        "transfer-encoding", "upgrade", "proxy-authenticate", "proxy-authorization",
-    ]
+    private static let forbidden = HTTPText.connectionFields.union(["host"])
 
     private static func editableName(
         _ text: String, _ range: SourceRange, _ report: Report

@@ -89,6 +89,10 @@ enum LimitsSection {
     static let idleTimeout = Key(
         "idle_timeout", .duration(timeouts), default: "60s",
         "How long a kept connection may be without a request.")
+    static let allowHalfClose = Key(
+        "allow_half_close", .flag, default: "false",
+        "Whether a client that ends its sending side while it waits is still answered. Otherwise "
+            + "it counts as gone, and the attempt at the endpoint is cancelled.")
 
     static let section = Section(
         "limits", at: "listeners[].limits", "Bounds on what one client may send, and how slowly.",
@@ -104,7 +108,7 @@ enum LimitsSection {
         keys: [
             headerBytes.entry, headers.entry, uriBytes.entry, bodyBytes.entry, headerTimeout.entry,
             bodyTimeout.entry, bodyMinRate.entry, sendTimeout.entry, sendMinRate.entry,
-            idleTimeout.entry,
+            idleTimeout.entry, allowHalfClose.entry,
             .later("max_connections_per_ip", "a bound on connections by client address"),
         ])
 
@@ -121,6 +125,7 @@ enum LimitsSection {
         reader.read(sendTimeout, into: &limits.sendTimeout)
         reader.read(sendMinRate, into: &limits.sendMinRate)
         reader.read(idleTimeout, into: &limits.idleTimeout)
+        reader.read(allowHalfClose, into: &limits.allowHalfClose)
         if limits.requestURIBytes > limits.requestHeaderBytes,
             let range = reader.valueRange(uriBytes) ?? reader.valueRange(headerBytes)
         {

@@ -13,6 +13,19 @@ enum RootSection {
         "listeners",
         .list(of: .section(ListenerSection.decode), "listeners"),
         required: true, "Where weir accepts connections.")
+    static let tenants = Key(
+        "tenants", .section(TenantsSection.decode),
+        "Who a request belongs to, and what each of them is allowed. Without it nobody is told "
+            + "apart.")
+    static let priorities = Key(
+        "priorities", .section(PrioritiesSection.decode),
+        "Which requests matter more than others.")
+    static let retryPolicies = Key(
+        "retry_policies", .named(.retryPolicy, RetryPolicySection.decode),
+        "What is sent again after a failure, by the name that routes use.")
+    static let rateLimits = Key(
+        "rate_limits", RateRuleSection.rules, default: "[]",
+        "How often anything may be asked for, on all routes together.")
     static let routes = Key(
         "routes", .list(of: .section(RouteSection.decode), "routes"),
         required: true, "Which requests go where. The first that matches wins.")
@@ -32,11 +45,8 @@ enum RootSection {
               - { name: app, endpoints: [127.0.0.1:9001] }
             """,
         keys: [
-            version.entry, admin.entry, runtime.entry, listeners.entry, routes.entry,
-            clusters.entry,
-            .later("tenants", "budgets by tenant"),
-            .later("priorities", "priority classes"),
-            .later("retry_policies", "retries and their budgets"),
+            version.entry, admin.entry, runtime.entry, listeners.entry, tenants.entry,
+            priorities.entry, retryPolicies.entry, rateLimits.entry, routes.entry, clusters.entry,
             .later("shared_state", "budgets shared by several instances"),
         ])
 
@@ -47,6 +57,12 @@ enum RootSection {
         configuration.admin = reader.read(admin)
         reader.read(runtime, into: &configuration.runtime)
         reader.read(listeners, into: &configuration.listeners)
+        report.places.hasTenants = reader.has(tenants)
+        configuration.tenants = reader.read(tenants)
+        if !reader.has(priorities) { PrioritiesSection.declareDefaults(report) }
+        reader.read(priorities, into: &configuration.priorities)
+        reader.read(retryPolicies, into: &configuration.retryPolicies)
+        reader.read(rateLimits, into: &configuration.rateLimits)
         reader.read(routes, into: &configuration.routes)
         reader.read(clusters, into: &configuration.clusters)
         return configuration

@@ -17,8 +17,8 @@ enum RouteSection {
         "Answers with a fixed response.")
     static let timeout = Key(
         "timeout", .orOff(.duration(.milliseconds(1) ... .seconds(86400))), default: "15s",
-        "From the end of the request to the end of the response's head, without the time to "
-            + "connect; while a body is being sent, between two parts that the endpoint takes. "
+        "From the end of the request to the end of the response's head, over all attempts and "
+            + "waits; while a body is being sent, between two parts that the endpoint takes. "
             + "Beyond it the answer is 504.")
     static let idleTimeout = Key(
         "idle_timeout", .duration(.milliseconds(1) ... .seconds(86400)), default: "5m",
@@ -39,6 +39,20 @@ enum RouteSection {
         .section(HeaderEditsSection.decodeResponse),
         "Changes to the response's fields.")
 
+    static let priority = Key(
+        "priority", .reference(to: "priority class"),
+        "The class of its requests; without it the class of the tenant's plan, or default_class.")
+    static let retry = Key(
+        "retry", .reference(to: "retry policy"),
+        "What is sent again after a failure; without it nothing is.")
+    static let hedge = Key(
+        "hedge", .section(HedgeSection.decode), "Sends a second request when the first takes long.")
+    static let rateLimits = Key(
+        "rate_limits", RateRuleSection.rules, default: "[]", "How often the route may be used.")
+    static let breaker = Key(
+        "breaker", .section(BreakerSection.decode),
+        "Stops asking while the route keeps failing.")
+
     static let section = Section(
         "route", at: "routes[]",
         "Routes are tried in order; the first whose conditions all hold wins. Each has exactly one "
@@ -57,12 +71,10 @@ enum RouteSection {
         keys: [
             name.entry, match.entry, cluster.entry, redirect.entry, directResponse.entry,
             timeout.entry, idleTimeout.entry, requestBuffer.entry, prefixRewrite.entry,
-            requestHeaders.entry, responseHeaders.entry,
+            requestHeaders.entry, responseHeaders.entry, priority.entry, retry.entry, hedge.entry,
+            rateLimits.entry, breaker.entry,
             .later("split", "dividing traffic between clusters", insteadOf: "cluster"),
             .later("canary", "gated rollouts"),
-            .later("retry", "retries"),
-            .later("priority", "priority classes"),
-            .later("rate_limits", "rate limits"),
             .later("cache", "caching"),
             .later("slo", "service level objectives"),
             .later("idempotency", "idempotency keys"),
@@ -74,7 +86,7 @@ enum RouteSection {
         report.places.routes.append(
             Places.RoutePlace(
                 name: name ?? "", range: reader.valueRange(self.name) ?? reader.startRange,
-                timeout: reader.valueRange(timeout)))
+                timeout: reader.valueRange(timeout), retry: reader.valueRange(retry)))
         let match = reader.read(match)
         reader.requireOne(of: [cluster.name, redirect.name, directResponse.name])
         let action = decodeAction(reader, report)
@@ -89,7 +101,39 @@ enum RouteSection {
         route.prefixRewrite = reader.read(prefixRewrite)
         reader.read(requestHeaders, into: &route.requestHeaders)
         reader.read(responseHeaders, into: &route.responseHeaders)
+        decodeGovernors(reader, into: &route, report)
         return name == nil || action == nil ? nil : route
+    }
+
+    private static func decodeGovernors(
+        _ reader: SectionReader, into route: inout Route, _ report: Report
+    ) {
+        route.priority = reader.read(priority)
+        report.places.refer(to: .priorityClass, route.priority, reader.valueRange(priority))
+        route.retry = reader.read(retry)
+        report.places.refer(to: .retryPolicy, route.retry, reader.valueRange(retry))
+        route.hedge = reader.read(hedge)
+        reader.read(rateLimits, into: &route.rateLimits)
+        route.breaker = reader.read(breaker)
+        warnHedge(route, reader, report)
+    }
+
+    /// Hedges that are never sent.
+    private static func warnHedge(_ route: Route, _ reader: SectionReader, _ report: Report) {
+        guard let hedge = route.hedge, let range = reader.keyRange(self.hedge) else { return }
+        let methods = route.match.methods
+        if !methods.isEmpty, !methods.contains("GET"), !methods.contains("HEAD") {
+            report.warning(
+                .noEffect, at: range, "'hedge' has no effect on a route without GET and HEAD",
+                help: "other methods are never hedged; remove the key")
+        }
+        if case .delay(let delay) = hedge.after, let timeout = route.timeout, delay >= timeout {
+            report.warning(
+                .noEffect, at: range,
+                "a hedge after \(Quantity.text(delay)) comes too late for the route's timeout "
+                    + "(\(Quantity.text(timeout)))",
+                help: "give a shorter 'after', or a percentile such as p95")
+        }
     }
 
     private static func decodeAction(_ reader: SectionReader, _ report: Report) -> Route.Action? {
@@ -97,7 +141,7 @@ enum RouteSection {
         let redirect = reader.read(redirect)
         let response = reader.read(directResponse)
         if let target, let range = reader.valueRange(cluster) {
-            report.places.references.append(Places.Named(name: target, range: range))
+            report.places.refer(to: .cluster, target, range)
             return .forward(cluster: target)
         }
         if let redirect { return .redirect(redirect) }
@@ -114,6 +158,9 @@ enum RouteSection {
             (requestBuffer.name, reader.keyRange(requestBuffer)),
             (prefixRewrite.name, reader.keyRange(prefixRewrite)),
             (requestHeaders.name, reader.keyRange(requestHeaders)),
+            (retry.name, reader.keyRange(retry)),
+            (hedge.name, reader.keyRange(hedge)),
+            (breaker.name, reader.keyRange(breaker)),
         ]
         for case (let name, let range?) in keys {
             report.warning(

@@ -19,6 +19,13 @@ enum RuntimeSection {
         "access_log", .section(AccessLogSection.decode), default: "none",
         "One line a request. Without it there is no access log.")
 
+    static let zone = Key(
+        "zone", .name, default: "none",
+        "Where this process runs: endpoints of the same zone are preferred.")
+    static let reasonHeader = Key(
+        "reason_header", .orOff(.endToEndField), default: "x-weir-reason",
+        "The response field that carries the code of weir's own refusals.")
+
     static let section = Section(
         "runtime", at: "runtime", "What concerns the whole process.",
         example: """
@@ -29,7 +36,8 @@ enum RuntimeSection {
             """,
         keys: [
             workers.entry, drainTimeout.entry, maxConnections.entry, bufferMemory.entry,
-            accessLog.entry, .later("tracing", "spans over OTLP"),
+            accessLog.entry, zone.entry, reasonHeader.entry,
+            .later("tracing", "spans over OTLP"),
         ])
 
     /// The number, or nothing for `auto`.
@@ -47,6 +55,8 @@ enum RuntimeSection {
         reader.read(maxConnections, into: &runtime.maxConnections)
         reader.read(bufferMemory, into: &runtime.bufferMemory)
         runtime.accessLog = reader.read(accessLog)
+        runtime.zone = reader.read(zone)
+        if let header = reader.read(reasonHeader) { runtime.reasonHeader = header.value }
         return runtime
     }
 }

@@ -383,6 +383,24 @@ final class H1Downstream: Connection {
 
     override func hungUp() { close() }
 
+    override func ready(_ events: Events) {
+        super.ready(events)
+        if hasPeerEnded, state == .exchange { leaveIfAbandoned() }
+    }
+
+    /// A client that closes while it waits for its answer looks, until it is sent something, like
+    /// one that has only closed its sending side. The first is far more common, and an answer that
+    /// nobody reads costs the endpoint as much as any other: so the attempt is cancelled, unless
+    /// the listener allows half-closed clients or the request said that it is the connection's
+    /// last.
+    private func leaveIfAbandoned() {
+        guard isBodyComplete, !listener.settings.allowsHalfClose, incoming.isEmpty, let exchange,
+            exchange.awaitsAnswer, Socket.isAtEnd(fd)
+        else { return }
+        exchange.downstreamGone()
+        context.flush()
+    }
+
     // MARK: Sending and its pace
 
     override func sendQueueDrained() {

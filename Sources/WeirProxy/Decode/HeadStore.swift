@@ -10,6 +10,8 @@ import WeirTime
 struct HeadStore {
     static let maxIDLength = 64
     private static let usualCapacity = 4 << 10
+    /// Bytes that may be noted behind the head.
+    private static let noteCapacity = 256
     private static let keptCapacity = 16 << 10
 
     private var base: UnsafeMutableRawPointer
@@ -42,7 +44,7 @@ struct HeadStore {
 
     /// Copies a head.
     mutating func take(_ source: UnsafeRawBufferPointer, _ head: borrowing RequestHead) {
-        let needed = source.count + Int(head.path.length)
+        let needed = source.count + Int(head.path.length) + Self.noteCapacity
         if needed > capacity || (capacity > Self.keptCapacity && needed <= Self.keptCapacity) {
             base.deallocate()
             capacity = max(needed, Self.usualCapacity)
@@ -52,6 +54,24 @@ struct HeadStore {
         if let start = source.baseAddress { memcpy(base, start, source.count) }
         normalPath = .empty
         if head.hasOddPath { normalisePath(head.path) }
+    }
+
+    /// Keeps bytes that are derived from the head, as one of its stretches; what is longer than
+    /// there is room for is cut.
+    mutating func note(_ text: UnsafeRawBufferPointer) -> Stretch {
+        let count = min(text.count, capacity - length, Self.noteCapacity)
+        guard count > 0, let start = text.baseAddress else { return .empty }
+        memcpy(base + length, start, count)
+        defer { length += count }
+        return Stretch(start: UInt32(length), length: UInt32(count))
+    }
+
+    /// Where bytes of the head stand in it.
+    func stretch(of part: UnsafeRawBufferPointer) -> Stretch {
+        guard let start = part.baseAddress else { return .empty }
+        let offset = start - UnsafeRawPointer(base)
+        guard offset >= 0, offset + part.count <= length else { return .empty }
+        return Stretch(start: UInt32(offset), length: UInt32(part.count))
     }
 
     /// Forgets the head.
@@ -157,6 +177,8 @@ extension RequestHead {
         expectsContinue = false
         wantsUpgrade = false
         hasOddPath = false
+        deadline = .empty
+        attempt = .empty
         fields.removeAll()
     }
 }

@@ -9,22 +9,27 @@ struct LocalReply {
     private enum Body {
         case none
         case text(Text, type: Text)
-        /// A short JSON object that names the reason.
+        /// A problem in JSON (RFC 9457) that names the reason.
         case refusal(Refusal)
     }
 
     let status: Int
     private let body: Body
+    /// Why it is weir that answers.
+    private var reason: Refusal?
     private var location: [UInt8] = []
 
-    init(status: Int, contentType: Text, body: Text) {
+    /// - Parameter reason: for an answer that stands in for an endpoint's.
+    init(status: Int, contentType: Text, body: Text, reason: Refusal? = nil) {
         self.status = status
+        self.reason = reason
         self.body = body.count == 0 ? .none : .text(body, type: contentType)
     }
 
     init(_ refusal: Refusal, status: Int? = nil) {
         self.status = status ?? refusal.status
         body = .refusal(refusal)
+        reason = refusal
     }
 
     private init(status: Int, location: [UInt8]) {
@@ -69,12 +74,12 @@ struct LocalReply {
     /// Gathers the answer on the client's connection; `false`, with nothing gathered, when it is
     /// larger than any that weir can send.
     func write(_ exchange: Exchange, mayPersist: Bool, to downstream: H1Downstream) -> Bool {
-        withUnsafeTemporaryAllocation(byteCount: 512, alignment: 1) { memory in
+        withUnsafeTemporaryAllocation(byteCount: 768, alignment: 1) { memory in
             let body = writeBody(exchange, memory)
             let hasBody = exchange.head.method != .head && status != 204 && status != 304
             let edits = exchange.route?.responseEdits ?? FieldEdits()
             let bound =
-                768 + location.count + typeLength + edits.lines.count
+                1024 + location.count + typeLength + edits.lines.count
                 + (hasBody ? body.count : 0)
             var out = ByteWriter(downstream.reserve(bound))
             out.append("HTTP/1.1 ")
@@ -91,6 +96,8 @@ struct LocalReply {
                 out.append("\r\n")
             }
             if !edits.drop("x-request-id") { H1ResponseHead.writeRequestID(exchange, &out) }
+            writeReason(exchange, &out)
+            RateLimitFields.write(exchange, &out)
             out.append(edits.lines.bytes)
             H1ResponseHead.writeConnection(exchange, isKept: mayPersist, &out)
             out.append("\r\n")
@@ -113,12 +120,25 @@ struct LocalReply {
             out.append(type.bytes)
             out.append("\r\n")
         case .none, .text: break
-        case .refusal(let refusal):
-            if !edits.drop("content-type") { out.append("content-type: application/json\r\n") }
-            out.append("x-weir-reason: ")
-            out.append(refusal.code)
+        case .refusal:
+            if !edits.drop("content-type") {
+                out.append("content-type: application/problem+json\r\n")
+            }
+        }
+    }
+
+    /// Names the reason and, where waiting helps, says how long.
+    private func writeReason(_ exchange: Exchange, _ out: inout ByteWriter) {
+        guard let reason else { return }
+        if let line = exchange.snapshot?.plan.reasonLine {
+            out.append(line.bytes)
+            out.append(reason.code)
             out.append("\r\n")
         }
+        guard let wait = exchange.retryAfter(reason) else { return }
+        out.append("retry-after: ")
+        out.append(decimal: Int(wait))
+        out.append("\r\n")
     }
 
     private func writeBody(
@@ -129,11 +149,15 @@ struct LocalReply {
         case .text(let text, _): return text.bytes
         case .refusal(let refusal):
             var out = ByteWriter(memory)
-            out.append("{\"status\":")
+            out.append("{\"type\":\"")
+            out.append(refusal.problemType)
+            out.append("\",\"title\":\"")
+            out.append(StatusReason.text(for: status))
+            out.append("\",\"status\":")
             out.append(decimal: status)
             out.append(",\"reason\":\"")
             out.append(refusal.code)
-            out.append("\",\"message\":\"")
+            out.append("\",\"detail\":\"")
             out.append(refusal.message)
             out.append("\",\"request_id\":\"")
             out.append(exchange.message.requestID)
@@ -154,11 +178,12 @@ struct LocalReply {
 
     private static func answer(_ refusal: Refusal) -> Text {
         let body =
-            "{\"status\":503,\"reason\":\"\(refusal.code)\",\"message\":\"\(refusal.message)\"}\n"
+            "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
+            + "\"reason\":\"\(refusal.code)\",\"detail\":\"\(refusal.message)\"}\n"
         return Text(
             """
             HTTP/1.1 503 Service Unavailable\r
-            content-type: application/json\r
+            content-type: application/problem+json\r
             content-length: \(body.utf8.count)\r
             x-weir-reason: \(refusal.code)\r
             connection: close\r
@@ -185,6 +210,17 @@ extension Refusal {
         case .noEndpoint, .ceiling, .queueFull, .pushedOut, .queueTimeout, .breakerOpen,
             .resourceExhausted, .draining:
             503
+        }
+    }
+
+    /// What the problem is of, as registered for HTTP (RFC 9457 section 3.1.1).
+    var problemType: StaticString {
+        switch self {
+        case .rateLimited, .tenantConcurrency:
+            "https://iana.org/assignments/http-problem-types#quota-exceeded"
+        case .ceiling, .queueFull, .pushedOut, .queueTimeout, .breakerOpen:
+            "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
+        default: "about:blank"
         }
     }
 

@@ -103,7 +103,7 @@ final class H1Upstream: Connection {
         }
         state = .busy
         context.loop.timers.disarm(timer)
-        exchange?.upstreamConnected()
+        exchange?.upstreamConnected(self)
         context.flush()
         // The endpoint may have spoken or closed in the same event.
         if fd >= 0, !events.isDisjoint(with: [.readable, .peerEnded]) { super.ready(events) }
@@ -233,7 +233,7 @@ final class H1Upstream: Connection {
             let length = proxy.responseHead.length
             let message = bytes.part(0, length)
             if proxy.responseHead.isInterim {
-                exchange.upstreamInterim(message)
+                exchange.upstreamInterim(message, from: self)
                 return length
             }
             isHeadComplete = true
@@ -245,7 +245,7 @@ final class H1Upstream: Connection {
             case .chunked: chunks.reset()
             case .untilClose: break
             }
-            exchange.upstreamHead(message, pool: pool)
+            exchange.upstreamHead(message, pool: pool, from: self)
             if isResponseComplete, state == .busy { exchange.upstreamEnd(trailers: [], from: self) }
             return length
         }

@@ -1,6 +1,7 @@
 // The upstream connections of one worker to one endpoint: idle ones are kept and used again.
 
 import WeirNet
+import WeirPolicy
 import WeirTelemetry
 import WeirTime
 
@@ -9,6 +10,9 @@ final class Pool {
     let address: SocketAddress
     let name: Text
     let state: EndpointState
+    let governor: Borrowed<EndpointGovernor>
+    /// The endpoint's number in the process.
+    let id: UInt32
     let counters: ClusterCounters
     fileprivate(set) var connectTimeout: Interval
     fileprivate(set) var idleTimeout: Interval
@@ -19,6 +23,8 @@ final class Pool {
         address = endpoint.address
         name = Text(endpoint.address.description)
         state = endpoint.state
+        governor = Borrowed(endpoint.state.governor)
+        id = endpoint.state.governor.id
         counters = cluster.counters
         connectTimeout = cluster.connectTimeout
         idleTimeout = cluster.idleTimeout

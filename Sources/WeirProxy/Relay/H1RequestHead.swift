@@ -2,6 +2,7 @@
 
 import WeirHTTP
 import WeirNet
+import WeirTime
 
 /// Writes request heads for HTTP/1.1 endpoints.
 enum H1RequestHead {
@@ -33,6 +34,7 @@ enum H1RequestHead {
         let isTrusted = exchange.record.isPeerTrusted
         writeFields(head, message, edits, isTrusted, &out)
         writeForwarding(exchange, head, message, edits, isTrusted, &out)
+        writeGoverning(exchange, &out)
         out.append(edits.lines.bytes)
         let mode = writeFraming(head, message, &out)
         out.append("\r\n")
@@ -120,7 +122,8 @@ enum H1RequestHead {
         if field.isHopByHop { return false }
         if field.known == .other { return true }
         switch field.known {
-        case .host, .contentLength, .transferEncoding, .expect, .xRequestID, .xForwardedFor:
+        case .host, .contentLength, .transferEncoding, .expect, .xRequestID, .xForwardedFor,
+            .xRequestDeadline, .xWeirAttempt:
             return false
         case .xForwardedProto, .xForwardedHost, .forwarded: return isTrusted
         default: return true
@@ -166,6 +169,24 @@ enum H1RequestHead {
         }
         if !edits.drop("via") {
             out.append(head.minorVersion == 0 ? "via: 1.0 weir\r\n" : "via: 1.1 weir\r\n")
+        }
+    }
+
+    /// How much time is left, where the client has set a deadline, and which attempt this is: so
+    /// that proxies behind this one neither work in vain nor multiply attempts.
+    @inline(__always)
+    private static func writeGoverning(_ exchange: Exchange, _ out: inout ByteWriter) {
+        if exchange.ticket.deadline != .distantFuture {
+            let left = exchange.ticket.deadline - exchange.now
+            out.append("x-request-deadline: ")
+            out.append(decimal: Int(max(1, left.millisecondsRoundedUp)))
+            out.append("\r\n")
+        }
+        let attempt = exchange.record.attempts + exchange.ticket.attemptsBefore
+        if attempt > 1 {
+            out.append("x-weir-attempt: ")
+            out.append(decimal: attempt)
+            out.append("\r\n")
         }
     }
 

@@ -22,6 +22,7 @@ enum H1ResponseHead {
         if !hasDate, !edits.drop("date") { writeDate(proxy, &out) }
         if !edits.drop("via") { out.append("via: 1.1 weir\r\n") }
         if !edits.drop("x-request-id") { writeRequestID(exchange, &out) }
+        RateLimitFields.write(exchange, &out)
         out.append(edits.lines.bytes)
         let mode = writeFraming(exchange.head, head, message, &out)
         if head.status != 101 {

@@ -12,6 +12,15 @@ struct ExchangeRecord {
     var endedBy = EndedBy.none
     private(set) var refusal: Refusal?
     private(set) var attempts = 0
+    /// Why the last failure was not followed by another attempt, where the route retries.
+    var retryRefusal: RetryRefusal?
+    /// The tenant's key in the request's head; empty where it is the client's address, or unknown.
+    var tenant = Stretch.empty
+    var isTenantAddress = false
+    /// The rate limit that has refused the request.
+    var rule: Text?
+    /// What policies in shadow mode would have refused the request for, by the codes' numbers.
+    private(set) var shadows: UInt32 = 0
     var requestBodyBytes: Int64 = 0
     var responseBodyBytes: Int64 = 0
     var isTunnel = false
@@ -20,7 +29,7 @@ struct ExchangeRecord {
 
     fileprivate var startedAt = Instant.distantPast
     fileprivate var headAt = Instant.distantPast
-    fileprivate var attemptAt = Instant.distantPast
+    fileprivate(set) var attemptAt = Instant.distantPast
     fileprivate var connectedAt = Instant.distantPast
     fileprivate var firstByteAt = Instant.distantPast
     fileprivate var sentAtStart: UInt64 = 0
@@ -37,6 +46,9 @@ struct ExchangeRecord {
         attemptAt = now
     }
 
+    /// A second attempt has begun beside the first.
+    mutating func hedged() { attempts += 1 }
+
     mutating func connected(_ now: Instant) { connectedAt = now }
 
     mutating func firstByte(_ now: Instant) { firstByteAt = now }
@@ -52,6 +64,9 @@ struct ExchangeRecord {
             }
         }
     }
+
+    /// A policy in shadow mode would have refused the request.
+    mutating func wouldRefuse(_ refusal: Refusal) { shadows |= 1 << UInt32(refusal.rawValue) }
 
     fileprivate var timers: ExchangeTimers {
         var timers = ExchangeTimers()
@@ -73,10 +88,13 @@ enum ExchangeReport {
         guard let snapshot = exchange.snapshot else { return }
         let duration = (exchange.proxy.loop.now - exchange.record.startedAt).nanoseconds
         let refusal = exchange.record.refusal
+        let shadows = exchange.record.shadows
         if let matched = exchange.matched {
-            matched.use { count(exchange.record.status, refusal, duration, in: $0.counters) }
+            matched.use {
+                count(exchange.record.status, refusal, shadows, duration, in: $0.counters)
+            }
         } else {
-            count(exchange.record.status, refusal, duration, in: snapshot.plan.unrouted)
+            count(exchange.record.status, refusal, shadows, duration, in: snapshot.plan.unrouted)
         }
         if snapshot.plan.log == nil { return }
         if refusal == nil, exchange.proxy.chance.next() >> 32 >= snapshot.plan.logSample { return }
@@ -84,10 +102,16 @@ enum ExchangeReport {
     }
 
     private static func count(
-        _ status: Int, _ refusal: Refusal?, _ duration: Int64, in counters: RouteCounters
+        _ status: Int, _ refusal: Refusal?, _ shadows: UInt32, _ duration: Int64,
+        in counters: RouteCounters
     ) {
         counters.count(status: status, durationNanoseconds: duration)
         if let refusal { counters.countRefusal(Int(refusal.rawValue)) }
+        var rest = shadows
+        while rest != 0 {
+            counters.countShadow(rest.trailingZeroBitCount)
+            rest &= rest - 1
+        }
     }
 
     private static func log(
@@ -120,10 +144,21 @@ enum ExchangeReport {
         line.endedBy = record.endedBy
         line.phase = phase.name
         line.reason = record.refusal?.code
+        line.tenant = message[record.tenant]
+        line.noRetry = record.retryRefusal?.code
+        if let rule = record.rule { line.rule = rule.bytes }
+        let classes = snapshot.plan.common.priorities.names
+        let place = Int(exchange.ticket.priority)
+        if place < classes.count { line.priority = classes[place].bytes }
+        if record.shadows != 0 {
+            line.wouldRefuse =
+                Refusal(rawValue: UInt8(record.shadows.trailingZeroBitCount))?.code
+        }
         withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { memory in
             var out = ByteWriter(memory)
             exchange.writeClientAddress(&out)
             line.client = UnsafeRawBufferPointer(start: memory.baseAddress, count: out.count)
+            if record.isTenantAddress { line.tenant = line.client }
             if !log.append(line) { exchange.proxy.counters.add(.logLinesDropped) }
         }
     }

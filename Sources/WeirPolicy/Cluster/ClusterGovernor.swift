@@ -1,0 +1,245 @@
+// One cluster's admission, in the whole process: who gets a permit now, who waits, who is refused.
+
+import Synchronization
+public import WeirTime
+
+/// What a cluster allows in all; the endpoints have limits of their own.
+package struct ClusterSettings: Equatable, Sendable {
+    /// Requests in flight at most; `Int.max` is no limit (`circuit_breakers.max_requests`).
+    package var maxRequests = Int.max
+    /// HTTP/1 needs a connection for each request in flight: beyond it requests wait.
+    package var maxConnections = Int.max
+    /// Retries in flight at most.
+    package var maxRetries = Int.max
+    /// Requests wait where no permit is free; without a queue they are refused at once.
+    package var hasQueue = false
+
+    package init() {}
+}
+
+/// What became of a request that waited, for the worker that holds it.
+public struct WaitVerdict: Sendable {
+    /// As given to `ClusterGovernor.wait`.
+    public let waiter: UInt64
+    /// Whose queue it was.
+    public let cluster: ClusterGovernor
+    /// The endpoint whose permit the request now has; `nil` when it is refused.
+    public let endpoint: EndpointGovernor?
+    /// Why not, where there is no endpoint.
+    public let refusal: Refusal
+    /// When the permit was taken: the endpoint knows it by this instant, and so must the `Permit`.
+    public let startedAt: Instant
+}
+
+/// Whether a request may wait for a permit.
+public enum WaitAnswer: Sendable {
+    /// It waits until `expiry` at the latest; `handle` takes it out of the queue.
+    case queued(handle: UInt32, expiry: Instant)
+    case refused(Refusal)
+}
+
+/// The permits of one cluster.
+///
+/// While nobody waits, a request takes its permit with two compare-and-swaps: one here, one at the
+/// endpoint. Only a cluster that is full takes the mutex, around a queue that is strict about order
+/// (docs/adr/0014-admission-queue.md). A permit that comes free while requests wait goes to the
+/// first of them, whichever worker holds it; the verdicts tell whom to wake.
+public final class ClusterGovernor: Sendable {
+    /// Shared by retries and hedges of all routes that lead here.
+    public let retryBudget: RetryBudget
+    private let cap: Atomic<Int>
+    private let retryCap: Atomic<Int>
+    private let taken = Atomic<Int>(0)
+    private let retries = Atomic<Int>(0)
+    /// Mirrors the queue's count, so that the fast path need not look into it.
+    private let queued = Atomic<Int>(0)
+    private let panicking = Atomic<Bool>(false)
+    private let mayWait: Atomic<Bool>
+    private let line: Mutex<Line>
+
+    private struct Line {
+        var queue: AdmissionQueue
+        var endpoints: [EndpointGovernor]
+        /// Where the search for a free permit begins.
+        var next = 0
+    }
+
+    package init(settings: ClusterSettings, queue: QueueSettings, budget: RetryBudget) {
+        retryBudget = budget
+        cap = Atomic(min(settings.maxRequests, settings.maxConnections))
+        retryCap = Atomic(settings.maxRetries)
+        mayWait = Atomic(settings.hasQueue)
+        line = Mutex(Line(queue: AdmissionQueue(queue), endpoints: []))
+    }
+
+    /// Takes up new settings and endpoints. What waits and what is in flight stays.
+    package func update(
+        settings: ClusterSettings, queue: QueueSettings, endpoints: [EndpointGovernor]
+    ) {
+        cap.store(min(settings.maxRequests, settings.maxConnections), ordering: .relaxed)
+        retryCap.store(settings.maxRetries, ordering: .relaxed)
+        mayWait.store(settings.hasQueue, ordering: .relaxed)
+        line.withLock { line in
+            line.queue.update(queue)
+            line.endpoints = endpoints
+        }
+    }
+
+    // MARK: The fast path
+
+    /// Nobody waits: a request may try to take a permit at once.
+    public var isQueueEmpty: Bool { queued.load(ordering: .sequentiallyConsistent) == 0 }
+
+    /// Too few endpoints are available to be choosy: ejected ones are used as well.
+    public var isPanicking: Bool { panicking.load(ordering: .relaxed) }
+
+    /// Takes the cluster's part of a permit; `false` at the ceiling. Given back by `cancel`, or
+    /// with the permit.
+    public func take() -> Bool {
+        let limit = cap.load(ordering: .relaxed)
+        var seen = taken.load(ordering: .relaxed)
+        while seen < limit {
+            let (won, now) = taken.weakCompareExchange(
+                expected: seen, desired: seen + 1, ordering: .sequentiallyConsistent)
+            if won { return true }
+            seen = now
+        }
+        return false
+    }
+
+    /// Gives the cluster's part back where no endpoint had the other.
+    public func cancel(now: Instant, verdicts: inout [WaitVerdict]) {
+        taken.subtract(1, ordering: .sequentiallyConsistent)
+        if !isQueueEmpty { dispatch(near: nil, now: now, verdicts: &verdicts) }
+    }
+
+    /// The request with this permit has ended; a waiting one may get it.
+    public func permitReturned(
+        by endpoint: EndpointGovernor, now: Instant, verdicts: inout [WaitVerdict]
+    ) {
+        taken.subtract(1, ordering: .sequentiallyConsistent)
+        if !isQueueEmpty { dispatch(near: endpoint, now: now, verdicts: &verdicts) }
+    }
+
+    // MARK: Waiting
+
+    /// Puts a request into the queue. A verdict on it, or on one that it pushed out, may follow at
+    /// once in `verdicts`.
+    public func wait(
+        _ request: AdmissionQueue.Request, now: Instant, verdicts: inout [WaitVerdict]
+    ) -> WaitAnswer {
+        guard mayWait.load(ordering: .relaxed) else { return .refused(.ceiling) }
+        return line.withLock { line in
+            switch line.queue.insert(request, now: now) {
+            case .refused(let refusal):
+                return .refused(refusal)
+            case .queued(let handle, let expiry, let evicted):
+                if evicted != 0 {
+                    verdicts.append(
+                        WaitVerdict(
+                            waiter: evicted, cluster: self, endpoint: nil, refusal: .pushedOut,
+                            startedAt: now))
+                }
+                // Counted before the search: a permit that comes free meanwhile is either seen by
+                // the search, or its owner sees the count.
+                queued.store(line.queue.count, ordering: .sequentiallyConsistent)
+                serve(&line, near: nil, now: now, verdicts: &verdicts)
+                return .queued(handle: handle, expiry: expiry)
+            }
+        }
+    }
+
+    /// Takes a request out of the queue; `false` when a verdict on it is on its way.
+    public func leave(_ handle: UInt32, waiter: UInt64) -> Bool {
+        line.withLock { line in
+            let isRemoved = line.queue.remove(handle, waiter: waiter)
+            queued.store(line.queue.count, ordering: .sequentiallyConsistent)
+            return isRemoved
+        }
+    }
+
+    /// Gives free permits to whoever waits: after a tick has changed limits or states.
+    public func dispatch(
+        near endpoint: EndpointGovernor?, now: Instant, verdicts: inout [WaitVerdict]
+    ) {
+        line.withLock { serve(&$0, near: endpoint, now: now, verdicts: &verdicts) }
+    }
+
+    private func serve(
+        _ line: inout Line, near endpoint: EndpointGovernor?, now: Instant,
+        verdicts: inout [WaitVerdict]
+    ) {
+        while case let expired = line.queue.popExpired(now: now), expired != 0 {
+            verdicts.append(
+                WaitVerdict(
+                    waiter: expired, cluster: self, endpoint: nil, refusal: .queueTimeout,
+                    startedAt: now))
+        }
+        while line.queue.count > 0, take() {
+            guard let found = freeEndpoint(&line, near: endpoint, now: now) else {
+                taken.subtract(1, ordering: .sequentiallyConsistent)
+                break
+            }
+            let waiter = line.queue.pop(now: now)
+            guard waiter != 0 else {
+                found.finish(.unsent, startedAt: now, hasAnswered: false, now: now)
+                taken.subtract(1, ordering: .sequentiallyConsistent)
+                break
+            }
+            verdicts.append(
+                WaitVerdict(
+                    waiter: waiter, cluster: self, endpoint: found, refusal: .queueTimeout,
+                    startedAt: now))
+        }
+        queued.store(line.queue.count, ordering: .sequentiallyConsistent)
+    }
+
+    /// Takes a permit where there is one: first where one has just come free.
+    private func freeEndpoint(
+        _ line: inout Line, near endpoint: EndpointGovernor?, now: Instant
+    ) -> EndpointGovernor? {
+        let isPanicking = isPanicking
+        if let endpoint, endpoint.acquire(now: now, isPanicking: isPanicking) { return endpoint }
+        for _ in line.endpoints.indices {
+            line.next = (line.next + 1) % line.endpoints.count
+            let candidate = line.endpoints[line.next]
+            if candidate.acquire(now: now, isPanicking: isPanicking) { return candidate }
+        }
+        return nil
+    }
+
+    // MARK: Retries
+
+    /// Takes a retry's place under `max_retries`; `false` at the ceiling.
+    public func takeRetry() -> Bool {
+        let limit = retryCap.load(ordering: .relaxed)
+        var seen = retries.load(ordering: .relaxed)
+        while seen < limit {
+            let (won, now) = retries.weakCompareExchange(
+                expected: seen, desired: seen + 1, ordering: .relaxed)
+            if won { return true }
+            seen = now
+        }
+        return false
+    }
+
+    /// A retry has ended.
+    public func retryEnded() { retries.subtract(1, ordering: .relaxed) }
+
+    // MARK: For the control thread and the status page
+
+    package func setPanicking(_ isPanicking: Bool) {
+        panicking.store(isPanicking, ordering: .relaxed)
+    }
+
+    /// Permits that are out.
+    package var requestsInFlight: Int { taken.load(ordering: .relaxed) }
+    /// Requests that wait.
+    package var requestsWaiting: Int { queued.load(ordering: .relaxed) }
+    /// Retries under way.
+    package var retriesInFlight: Int { retries.load(ordering: .relaxed) }
+    /// Requests that wait, by class.
+    package func waiting(classes: Int) -> [Int] {
+        line.withLock { line in (0..<classes).map { line.queue.count(ofClass: $0) } }
+    }
+}

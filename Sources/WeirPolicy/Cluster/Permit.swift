@@ -1,0 +1,58 @@
+// A request's place at an endpoint, which is settled exactly once.
+
+public import WeirTime
+
+/// What an attempt holds while it is under way: one of the endpoint's places and one of the
+/// cluster's. Whoever takes it must settle it; one that is dropped traps in debug builds.
+public struct Permit: ~Copyable {
+    // Not counted: whoever holds the permit holds the plan that holds these.
+    private let cluster: Unmanaged<ClusterGovernor>
+    private let endpoint: Unmanaged<EndpointGovernor>
+    /// When the attempt began.
+    public let startedAt: Instant
+    private var hasAnswered = false
+
+    /// Names what `ClusterGovernor.take` and `EndpointGovernor.acquire` have given, or a verdict.
+    public init(cluster: ClusterGovernor, endpoint: EndpointGovernor, startedAt: Instant) {
+        self.cluster = .passUnretained(cluster)
+        self.endpoint = .passUnretained(endpoint)
+        self.startedAt = startedAt
+    }
+
+    /// The head of the answer has come: the time until now is the endpoint's latency, however long
+    /// the body takes. At most once.
+    ///
+    /// - Parameter routeScale: how slow the route is among the cluster's routes, as 16.16 fixed
+    ///   point: the latency is multiplied by it, so that a slow route is no slow endpoint.
+    public mutating func answered(
+        _ outcome: AttemptOutcome, routeScale: Int64 = 1 << 16, now: Instant
+    ) {
+        guard !hasAnswered else { return }
+        hasAnswered = true
+        let startedAt = startedAt
+        endpoint._withUnsafeGuaranteedRef {
+            $0.answered(outcome, startedAt: startedAt, routeScale: routeScale, now: now)
+        }
+    }
+
+    /// Gives both places back and says how the attempt ended.
+    ///
+    /// - Parameter verdicts: who waited and has the places now.
+    public consuming func settle(
+        _ outcome: AttemptOutcome, now: Instant, verdicts: inout [WaitVerdict]
+    ) {
+        let startedAt = startedAt
+        let hasAnswered = hasAnswered
+        let cluster = cluster
+        endpoint._withUnsafeGuaranteedRef { endpoint in
+            endpoint.finish(
+                outcome, startedAt: startedAt, hasAnswered: hasAnswered, now: now)
+            cluster._withUnsafeGuaranteedRef {
+                $0.permitReturned(by: endpoint, now: now, verdicts: &verdicts)
+            }
+        }
+        discard self
+    }
+
+    deinit { assertionFailure("a permit was dropped instead of settled") }
+}

@@ -1,0 +1,360 @@
+// How many requests an endpoint works on without a queue of its own, found by measurement.
+
+package import WeirTime
+
+/// A Vegas-style limit (Brakmo & Peterson, 1994; Netflix concurrency-limits, 2018): the latency of
+/// a window against the latency without a queue tells how many of `L` requests merely wait.
+///
+///     q = n (1 - base / m)      n: most in flight, at most L;  m: the window's latency
+///     q > 2b: L = 0.8 L;  q > b: L -= step;  q < a and n >= L / 2: L += step
+///
+/// Four things are not in the books, because without them it collapses or inflates:
+///
+/// - **Latency is a mean**, with the slowest twentieth taken as the quantile. Little's law, from
+///   which `q` comes, speaks of means; a median jumps when hits become fewer than misses.
+/// - **A cold start under overload** has never seen the endpoint without a queue. So the limit is
+///   doubled once: if the answers double as well, there was none. If not, a probe follows at a
+///   third of the limit, and lower ones while throughput hardly suffers; then the limit is what
+///   Little's law makes of throughput and base.
+/// - **Climbing**: a limit that has never been reached, or not for long, says nothing about the
+///   endpoint. Once reached it grows by half a window, until a queue shows.
+/// - **Throughput has the last word.** More in flight without more answers is a queue, whatever
+///   the base says: back, and the base was too high. Less in flight with as many answers fewer is
+///   none: back as well, and the base was too low (a deployment made the service slower).
+///   A base that is too low would otherwise cut the limit until hardly anything gets through,
+///   which is how gradient limiters end up refusing nearly all requests.
+package struct ConcurrencyLimiter: Sendable {
+    /// What was seen between two looks.
+    package struct Window: Equatable, Sendable {
+        package var samples: Int
+        /// Nanoseconds.
+        package var latency: Double
+        /// Answers a second.
+        package var rate: Double
+        /// The most requests in flight.
+        package var peak: Int
+        /// Answers that asked for less, for each other one.
+        package var busyShare = 0.0
+
+        package init(samples: Int, latency: Double, rate: Double, peak: Int) {
+            self.samples = samples
+            self.latency = latency
+            self.rate = rate
+            self.peak = peak
+        }
+    }
+
+    fileprivate struct Reference: Sendable {
+        var limit: Double
+        var rate: Double
+        var latency: Double
+        var samples: Double
+        var at: Instant
+    }
+
+    private enum Phase: Sendable {
+        case steady
+        /// Holding the endpoint at `cap` to see it without a queue.
+        case probing(cap: Int, before: Reference, isFull: Bool)
+    }
+
+    /// Requests in flight, with a fraction.
+    private var size: Double
+    /// Nanoseconds: the latency without a queue.
+    package private(set) var baseline: Double?
+    /// Measured at this endpoint at a low load, rather than guessed.
+    private var isBaselineTrusted = false
+    /// The endpoint answers much faster than it should be able to.
+    private var isBaselineDoubtful = false
+    /// The probe goes on although requests wait.
+    package private(set) var isProbeForced = false
+    private var isClimbing = true
+    private var phase = Phase.steady
+    private var reference: Reference?
+    /// Nothing is known yet, and twice as many in flight brought hardly more answers.
+    private var suspectsQueue = false
+    private var last: Window?
+    /// When the next probe is due.
+    package private(set) var nextProbe = Instant.distantPast
+    /// The window that the next one must not overlap: what began under another limit.
+    package private(set) var settlesUntil = Instant.distantPast
+
+    private static let probeInterval = Interval.seconds(30)
+    /// How long a probe is put off for those who wait.
+    private static let longestDelay = Interval.seconds(60)
+    /// Samples of a window, and a window's or probe's length where they are few.
+    package static let samples = 50
+    package static let fewSamples = 10
+    package static let patience = Interval.seconds(1)
+
+    package init(_ settings: ConcurrencySettings) { size = Double(settings.initial) }
+
+    /// The limit that holds now.
+    package var limit: Int {
+        if case .probing(let cap, _, _) = phase { return min(cap, Int(size)) }
+        return Int(size)
+    }
+    package var isProbing: Bool { if case .probing = phase { true } else { false } }
+
+    /// Samples that make a window: more for a larger limit, of which an error is a larger part,
+    /// and more for the first baseline, on which all else rests.
+    package var wantedSamples: Int {
+        let first = isProbing && baseline == nil ? 4 * Self.samples : Self.samples
+        return max(first, min(4 * limit, 1000))
+    }
+
+    /// A probe is due: at once where nothing is known and the limit is reached.
+    package func wantsProbe(now: Instant, isQueueStanding: Bool) -> Bool {
+        guard case .steady = phase, let last else { return false }
+        if baseline == nil { return suspectsQueue }
+        if isProbeUrgent(now) { return true }
+        // While requests wait, the endpoint's places are worth more than a fresh baseline.
+        // A limit far from being reached harms nobody, and may wait for a quiet moment.
+        return now >= nextProbe && !isQueueStanding && last.peak >= max(3, limit / 2)
+    }
+
+    /// A queue that never goes away must not keep a wrong base for good.
+    private func isProbeUrgent(_ now: Instant) -> Bool {
+        isBaselineDoubtful || (nextProbe != .distantPast && now - nextProbe >= Self.longestDelay)
+    }
+
+    private func isFull(_ window: Window) -> Bool { window.peak >= Int(size) }
+
+    // MARK: Probes
+
+    package mutating func beginProbe(now: Instant) {
+        guard let last else { return }
+        isProbeForced = baseline == nil || isProbeUrgent(now)
+        if isBaselineDoubtful { isBaselineTrusted = false }
+        isBaselineDoubtful = false
+        let load = min(size, Double(last.peak))
+        phase = .probing(
+            cap: max(3, Int(load / 3)),
+            before: Reference(last, limit: load, at: now), isFull: isFull(last))
+        settle(now)
+    }
+
+    /// Gives a probe up: too little happened.
+    package mutating func abandonProbe(now: Instant, chance: inout Chance) {
+        phase = .steady
+        plan(now, &chance)
+    }
+
+    private mutating func endProbe(
+        _ window: Window, cap: Int, before: Reference, isFull: Bool, now: Instant,
+        chance: inout Chance, settings: ConcurrencySettings
+    ) {
+        if isFull, cap > 2, window.peak >= cap, window.rate > 0.7 * before.rate {
+            // Nearly as many answers with a third in flight: there may be a queue even now.
+            phase = .probing(cap: max(2, cap / 2), before: before, isFull: isFull)
+            return settle(now)
+        }
+        phase = .steady
+        let isFirst = baseline == nil
+        learn(window.latency)
+        if isFirst, isFull, let baseline {
+            let load = before.rate * baseline / 1e9
+            resize(min(before.limit, load + 1.5 * Self.allowance(load)), settings)
+        }
+        reference = nil
+        settle(now)
+        plan(now, &chance)
+    }
+
+    private mutating func plan(_ now: Instant, _ chance: inout Chance) {
+        let interval = Self.probeInterval.nanoseconds
+        let spread = chance.interval(upTo: Interval(nanoseconds: interval / 2))
+        nextProbe = now + Interval(nanoseconds: interval * 3 / 4) + spread
+    }
+
+    /// Takes in a latency measured without a queue.
+    private mutating func learn(_ latency: Double) {
+        if let baseline, isBaselineTrusted {
+            self.baseline = 0.7 * baseline + 0.3 * latency
+        } else {
+            baseline = latency
+            isBaselineTrusted = true
+        }
+    }
+
+    /// A first guess, from endpoints of the same cluster.
+    package mutating func adopt(baseline guess: Double) {
+        if baseline == nil { baseline = guess }
+    }
+
+    // MARK: Windows
+
+    /// Looks at one window.
+    package mutating func take(
+        _ window: Window, now: Instant, chance: inout Chance, settings: ConcurrencySettings
+    ) {
+        guard window.latency > 0 else { return }
+        if case .probing(let cap, let before, let isFull) = phase {
+            return endProbe(
+                window, cap: cap, before: before, isFull: isFull, now: now, chance: &chance,
+                settings: settings)
+        }
+        guard last != nil else {
+            // The very first one began with an idle endpoint: its throughput is too low.
+            last = window
+            return settle(now)
+        }
+        last = window
+        if window.busyShare >= 0.25 {
+            isClimbing = false
+            reference = nil
+            return resize(size * 0.9, settings)
+        }
+        if window.peak * 3 <= limit {
+            learn(window.latency)
+            plan(now, &chance)
+        }
+        guard let baseline else { return startCold(window, now, settings) }
+        if window.latency < baseline {
+            // No queue makes an endpoint faster: the base was too high.
+            self.baseline = 0.9 * baseline + 0.1 * window.latency
+            isBaselineDoubtful = isBaselineDoubtful || window.latency < 0.7 * baseline
+        }
+        if isFull(window), judgeByThroughput(window, now, settings) { return settle(now) }
+        step(window, baseline: self.baseline ?? baseline, now: now, settings: settings)
+    }
+
+    /// Nothing is known of the endpoint yet.
+    private mutating func startCold(
+        _ window: Window, _ now: Instant, _ settings: ConcurrencySettings
+    ) {
+        guard isFull(window) else {
+            // Not reached, so it harms nobody; a guess until the endpoint is seen at a low load.
+            baseline = window.latency
+            return
+        }
+        guard let reference else {
+            self.reference = Reference(window, limit: size, at: now)
+            resize(size * 2, settings)
+            return settle(now)
+        }
+        if window.rate / reference.rate > 1 + 0.6 * (size / reference.limit - 1) {
+            // Nearly in proportion: nothing waited.
+            baseline = reference.latency
+        } else {
+            suspectsQueue = true
+            last = window
+            resize(reference.limit, settings)
+        }
+    }
+
+    private mutating func step(
+        _ window: Window, baseline: Double, now: Instant, settings: ConcurrencySettings
+    ) {
+        let load = min(size, Double(window.peak))
+        let queue = load * (1 - baseline / window.latency)
+        let few = Self.allowance(load)
+        let many = 2 * few
+        let step = max(1, logarithm10(size))
+        if queue >= few { isClimbing = false }
+        if queue > 2 * many {
+            resize(size * 0.8, settings)
+            settle(now)
+        } else if queue > many {
+            resize(size - step, settings)
+        } else if queue < few, Double(window.peak) >= size / 2 {
+            if isClimbing, isFull(window) {
+                resize(size * 1.5, settings)
+                settle(now)
+            } else {
+                resize(size + step, settings)
+            }
+        }
+        if Double(window.peak) < size / 2 { isClimbing = true }
+    }
+
+    /// Requests that may wait at the endpoint: enough to keep it busy between two of ours, and
+    /// enough not to be noise where the limit is large.
+    private static func allowance(_ load: Double) -> Double {
+        max(3 * max(1, logarithm10(load)), load * 0.1)
+    }
+
+    /// Compares this window's throughput with that of another limit. Both counts are chance's
+    /// work, too: what lies within three standard deviations decides nothing yet.
+    ///
+    /// - Returns: `true` when the limit is settled by it.
+    private mutating func judgeByThroughput(
+        _ window: Window, _ now: Instant, _ settings: ConcurrencySettings
+    ) -> Bool {
+        let current = Reference(window, limit: size, at: now)
+        guard let reference, reference.rate > 0, now - reference.at < Self.probeInterval else {
+            self.reference = current
+            return false
+        }
+        let growth = size / reference.limit
+        let gain = window.rate / reference.rate
+        let doubt = 3 * (1 / current.samples + 1 / reference.samples).squareRoot()
+        if growth >= 1.5 {
+            let queue = size - reference.limit * (gain + doubt * gain)
+            self.reference = current
+            guard queue > 2 * Self.allowance(size) else { return false }
+            baseline = min(baseline ?? reference.latency, reference.latency)
+            goBack(to: reference, settings)
+            return true
+        }
+        if growth <= 0.7 {
+            let middle = growth + 0.4 * (1 - growth)
+            if gain < middle, 1 - gain > doubt {
+                baseline = max(baseline ?? window.latency, window.latency)
+                goBack(to: reference, settings)
+                return true
+            }
+            if gain > middle, gain - growth > doubt * gain { self.reference = current }
+            return false
+        }
+        if growth > 0.87, growth < 1.15 { self.reference?.merge(current) }
+        return false
+    }
+
+    private mutating func goBack(to old: Reference, _ settings: ConcurrencySettings) {
+        isClimbing = false
+        reference = nil
+        resize(old.limit, settings)
+    }
+
+    // MARK: The limit
+
+    /// Begins low again: the endpoint was away.
+    package mutating func restart(_ settings: ConcurrencySettings, now: Instant) {
+        phase = .steady
+        reference = nil
+        isClimbing = true
+        size = Double(max(settings.minimum, 2))
+        settle(now)
+    }
+
+    /// Takes up new bounds.
+    package mutating func clamp(_ settings: ConcurrencySettings) { resize(size, settings) }
+
+    private mutating func resize(_ wanted: Double, _ settings: ConcurrencySettings) {
+        let least = Double(max(settings.minimum, 1))
+        size = min(max(wanted, least), max(Double(settings.maximum), least))
+    }
+
+    /// What comes back within the next round began under the old limit.
+    private mutating func settle(_ now: Instant) {
+        let round = min(last?.latency ?? 0, Double(Self.patience.nanoseconds))
+        settlesUntil = now + Interval(nanoseconds: Int64(round))
+    }
+}
+
+extension ConcurrencyLimiter.Reference {
+    fileprivate init(_ window: ConcurrencyLimiter.Window, limit: Double, at now: Instant) {
+        self.init(
+            limit: limit, rate: window.rate, latency: window.latency,
+            samples: Double(max(window.samples, 1)), at: now)
+    }
+
+    /// Takes in another window of about the same limit.
+    fileprivate mutating func merge(_ other: Self) {
+        rate += (other.rate - rate) / 4
+        latency += (other.latency - latency) / 4
+        samples = min(samples + other.samples, 4 * other.samples)
+        at = other.at
+    }
+}

@@ -1,0 +1,54 @@
+// The client's address: the peer's, or what trusted proxies say it is.
+
+import WeirHTTP
+import WeirNet
+
+extension Exchange {
+    /// The address that counts as the client's; `nil` on a unix socket. Of `X-Forwarded-For`, read
+    /// from its end, it is the first that is no trusted proxy's: what stands before it could be
+    /// anything.
+    var clientAddress: IPAddress? {
+        guard let peer = client?.use({ $0.peerAddress }) else { return nil }
+        guard record.isPeerTrusted, let downstream else { return peer }
+        var nearest = peer
+        for index in stride(from: head.fields.count - 1, through: 0, by: -1)
+        where head.fields[index].known == .xForwardedFor {
+            var rest = message.bytes[valueOf: head.fields[index]]
+            while let element = rest.takeLastElement() {
+                guard let address = IPAddress(bytes: element) else { return nearest }
+                nearest = address
+                if !downstream.listener.settings.trusts(.ip(address, port: 0)) { return address }
+            }
+        }
+        return nearest
+    }
+}
+
+extension IPAddress {
+    /// An address for counting: the bits beyond the prefix of its family are zero.
+    func prefix(v4Bits: Int, v6Bits: Int) -> (UInt64, UInt64) {
+        let bits = isV4 ? v4Bits + 96 : v6Bits
+        let highMask = bits >= 64 ? ~0 : ~(~UInt64(0) >> UInt64(max(0, bits)))
+        let lowMask = bits <= 64 ? 0 : bits >= 128 ? ~0 : ~(~UInt64(0) >> UInt64(bits - 64))
+        return (high & highMask, low & lowMask)
+    }
+}
+
+extension UnsafeRawBufferPointer {
+    /// Takes the last element of a comma-separated list, without the space around it; `nil` once
+    /// nothing is left.
+    fileprivate mutating func takeLastElement() -> UnsafeRawBufferPointer? {
+        guard count > 0 else { return nil }
+        var start = count
+        while start > 0, self[start - 1] != UInt8(ascii: ",") { start -= 1 }
+        var element = UnsafeRawBufferPointer(rebasing: self[start...])
+        self = UnsafeRawBufferPointer(rebasing: self[..<Swift.max(0, start - 1)])
+        while let first = element.first, first == 0x20 || first == 0x09 {
+            element = UnsafeRawBufferPointer(rebasing: element.dropFirst())
+        }
+        while let last = element.last, last == 0x20 || last == 0x09 {
+            element = UnsafeRawBufferPointer(rebasing: element.dropLast())
+        }
+        return element
+    }
+}

@@ -1,0 +1,97 @@
+// What one request holds of the governors, and what they have decided about it.
+
+import WeirPolicy
+import WeirTime
+
+/// One request's account: whatever is taken for it is written here, and given back or kept exactly
+/// once when it ends.
+struct Ticket {
+    /// The class; 0 is the best.
+    var priority: UInt8 = 0
+    /// The tenant's key; 0 where tenants are not told apart.
+    var tenant: UInt64 = 0
+    /// The tenant's plan, by its place.
+    var plan: UInt16 = 0
+    /// The tenant's share in a queue.
+    var weight: UInt16 = 1
+    /// What the client has given as its own deadline.
+    var deadline = Instant.distantFuture
+    /// The exchange's charges are to be kept or given back.
+    var isCharged = false
+    /// One of the requests that the tenant may have under way.
+    var hold: TenantConcurrency.Hold?
+    /// What is left of the budget nearest to its end, for the answer's fields.
+    var quota: RateQuota?
+    /// After which time a refused request would be let through.
+    var retryAfter: Interval?
+    /// What the route's and the cluster's breakers have said.
+    var breakers: (Breaker.Verdict?, Breaker.Verdict?) = (nil, nil)
+    /// The number under which the exchange waits, and its handle in the queue.
+    var place: (waiter: UInt64, handle: UInt32) = (0, 0)
+    /// Attempts that proxies before this one have made.
+    var attemptsBefore = 0
+    /// One of the cluster's `max_retries` is taken.
+    var holdsRetry = false
+    /// A retry that needed no budget has been made.
+    var hasUsedFreeRetry = false
+    /// The request has been counted towards its cluster's retry budget.
+    var isDeposited = false
+}
+
+/// What is left of a budget.
+struct RateQuota {
+    /// Tokens of a full bucket.
+    var limit: Int64
+    var remaining: Int64
+    var untilFull: Interval
+}
+
+/// What a request is charged, of all limits that it falls under. The memory is kept from one
+/// request to the next.
+struct ChargeList {
+    /// Limits that one request may fall under: its tenant's, its route's and the global ones. The
+    /// configuration's checks keep to it.
+    static let capacity = 24
+
+    private let memory = UnsafeMutableBufferPointer<RateCharge>.allocate(capacity: capacity)
+    private var count = 0
+
+    var isEmpty: Bool { count == 0 }
+
+    mutating func removeAll() { count = 0 }
+
+    mutating func append(_ charge: RateCharge) {
+        guard count < Self.capacity else { return }
+        memory.initializeElement(at: count, to: charge)
+        count += 1
+    }
+
+    subscript(index: Int) -> RateCharge { memory[index] }
+
+    func withCharges<Result>(
+        _ body: (UnsafeMutableBufferPointer<RateCharge>) -> Result
+    ) -> Result {
+        body(UnsafeMutableBufferPointer(rebasing: memory[..<count]))
+    }
+
+    func release() { memory.deallocate() }
+}
+
+/// The endpoints that a request's attempts went to: the last four are remembered.
+struct TriedEndpoints {
+    // Endpoints' numbers begin with 1.
+    private var last: UInt32 = 0
+    private var second: UInt32 = 0
+    private var third: UInt32 = 0
+    private var fourth: UInt32 = 0
+
+    var isEmpty: Bool { last == 0 }
+
+    mutating func insert(_ id: UInt32) {
+        (fourth, third, second, last) = (third, second, last, id)
+    }
+
+    func contains(_ id: UInt32) -> Bool {
+        last == id || second == id || third == id || fourth == id
+    }
+}

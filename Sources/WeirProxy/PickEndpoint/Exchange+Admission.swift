@@ -1,0 +1,172 @@
+// From the decision to forward to a connection: a permit, or a wait for one.
+
+import WeirHTTP
+import WeirNet
+import WeirPolicy
+import WeirTelemetry
+import WeirTime
+
+extension Exchange {
+    /// What the exchange's timer waits for while no attempt is under way.
+    enum Pause: UInt8 {
+        case none
+        /// For a permit, in the cluster's queue.
+        case queued
+        /// Before a retry.
+        case backoff
+    }
+
+    func pickEndpoint() {
+        guard let cluster, let route else { return }
+        pickEndpoint(of: cluster, for: route)
+    }
+
+    func pickEndpoint(of cluster: Cluster, for route: RoutePlan) {
+        phase = .pickEndpoint
+        pause = .none
+        setDue(route)
+        deposit(route, cluster)
+        switch cluster.search(self) {
+        case .found(let pool):
+            permit = Permit(
+                cluster: cluster.plan.governor, endpoint: pool.state.governor, startedAt: now)
+            attempt(at: pool)
+        case .full: wait(for: cluster)
+        case .none:
+            cluster.plan.counters.add(.failedNoEndpoint)
+            refuse(.noEndpoint)
+        }
+    }
+
+    /// A request earns its part of the budgets for retries and hedges once, whatever its attempts.
+    private func deposit(_ route: RoutePlan, _ cluster: Cluster) {
+        guard !ticket.isDeposited else { return }
+        ticket.isDeposited = true
+        if cluster.plan.hasRetries { cluster.governor.use { $0.retryBudget.deposit(now: now) } }
+        route.rules.hedge?.deposit(now: now)
+    }
+
+    // MARK: Waiting
+
+    private func wait(for cluster: Cluster) {
+        let waiter = proxy.waitRoom.enter(self)
+        let request = AdmissionQueue.Request(
+            priority: ticket.priority, tenant: ticket.tenant, weight: ticket.weight,
+            deadline: dueAt, waiter: waiter, isRetry: record.attempts > 0)
+        let answer = cluster.governor.use {
+            $0.wait(request, now: now, verdicts: &proxy.verdicts)
+        }
+        switch answer {
+        case .refused(let refusal):
+            _ = proxy.waitRoom.leave(waiter)
+            refuse(refusal)
+        case .queued(let handle, let expiry):
+            pause = .queued
+            ticket.place = (waiter, handle)
+            proxy.loop.timers.arm(timer, at: expiry)
+        }
+    }
+
+    /// The queue has decided.
+    func verdictArrived(_ verdict: WaitVerdict) {
+        guard let cluster, pause == .queued else { return }
+        pause = .none
+        ticket.place = (0, 0)
+        guard let endpoint = verdict.endpoint else { return refuseWaiting(verdict.refusal) }
+        permit = Permit(
+            cluster: cluster.plan.governor, endpoint: endpoint, startedAt: verdict.startedAt)
+        guard let pool = proxy.pool(of: endpoint, in: cluster) else {
+            // A reload has taken the endpoint away from this worker in between.
+            outcome = .unsent
+            settlePermit()
+            return pickEndpoint()
+        }
+        attempt(at: pool)
+    }
+
+    /// The wait has lasted as long as it may.
+    func waitExpired() {
+        guard let cluster else { return }
+        let (waiter, handle) = ticket.place
+        guard cluster.governor.use({ $0.leave(handle, waiter: waiter) }) else {
+            // The verdict is on its way.
+            return
+        }
+        _ = proxy.waitRoom.leave(waiter)
+        ticket.place = (0, 0)
+        pause = .none
+        refuseWaiting(.queueTimeout)
+    }
+
+    private func refuseWaiting(_ refusal: Refusal) {
+        refuse(refusal == .queueTimeout && ticket.deadline <= now ? .deadline : refusal)
+    }
+
+    /// Stops waiting, where the exchange ends for another reason.
+    func stopWaiting() {
+        guard pause == .queued, let cluster else { return pause = .none }
+        pause = .none
+        let (waiter, handle) = ticket.place
+        ticket.place = (0, 0)
+        // Whoever delivers a verdict that is on its way finds nobody, and gives the permit back.
+        _ = proxy.waitRoom.leave(waiter)
+        _ = cluster.governor.use { $0.leave(handle, waiter: waiter) }
+    }
+
+    // MARK: Connecting
+
+    /// Begins an attempt with the permit that the exchange has.
+    private func attempt(at pool: Pool) {
+        self.pool = pool
+        phase = .pool
+        outcome = .unsent
+        record.attemptBegins(now)
+        pool.counters.add(.attempts)
+        pool.counters.add(.requestsActive)
+        if !isReplay, let kept = takeKept(pool) {
+            upstream = kept
+            kept.assign(self)
+            return upstreamConnected(kept)
+        }
+        do {
+            let fresh = try pool.connect(proxy)
+            upstream = fresh
+            fresh.assign(self)
+            // The connection has a timer of its own; here only the whole of it is bounded.
+            if dueAt == .distantFuture {
+                proxy.loop.timers.disarm(timer)
+            } else {
+                proxy.loop.timers.arm(timer, at: dueAt)
+            }
+        } catch {
+            if !error.isExhaustion { pool.counters.add(.connectFailures) }
+            attemptFailed(error.isExhaustion ? .exhausted : .connect)
+        }
+    }
+
+    /// A kept connection. The endpoint may have closed it in this very turn: a request that could
+    /// not be sent once more makes sure, for the price of a system call.
+    func takeKept(_ pool: Pool) -> H1Upstream? {
+        while let kept = pool.takeIdle() {
+            if isRepeatable || Socket.isSilent(kept.fd) { return kept }
+            kept.close()
+        }
+        return nil
+    }
+
+    var isRepeatable: Bool { head.method.isSafe && head.framing == .none }
+
+    // MARK: The permit
+
+    /// Gives the attempt's permit back, if there is one, and says how the attempt ended.
+    func settlePermit() {
+        guard let settled = permit.take(), let pool, let cluster else { return }
+        pool.counters.subtract(.requestsActive)
+        pool.state.count(outcome)
+        if ticket.holdsRetry {
+            ticket.holdsRetry = false
+            cluster.governor.use { $0.retryEnded() }
+        }
+        settled.settle(outcome, now: now, verdicts: &proxy.verdicts)
+    }
+}

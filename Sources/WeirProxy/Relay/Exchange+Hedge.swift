@@ -1,0 +1,134 @@
+// A second attempt beside one that is slow: whichever endpoint answers first is heard, the other
+// attempt is cancelled (Dean and Barroso, "The Tail at Scale", 2013).
+
+import WeirHTTP
+import WeirNet
+import WeirPolicy
+import WeirTelemetry
+import WeirTime
+
+/// The second attempt of a hedged exchange, until it is known which of the two is heard.
+struct Rival: ~Copyable {
+    unowned(unsafe) let upstream: H1Upstream
+    unowned(unsafe) let pool: Pool
+    var permit: Permit
+    /// The request has been sent.
+    var isSent = false
+
+    consuming func takePermit() -> Permit { permit }
+}
+
+extension Exchange {
+    /// When the attempt that begins now is to be hedged, if it may be: a GET or HEAD without a
+    /// body.
+    func planHedge(_ route: RoutePlan) {
+        hedgeAt = .distantFuture
+        guard let hedge = route.rules.hedge, record.attempts == 1, isRepeatable,
+            head.method == .get || head.method == .head,
+            let delay = hedge.delay()
+        else { return }
+        hedgeAt = now + delay
+    }
+
+    /// The time for a hedge has come: a second attempt begins at another endpoint, if both budgets
+    /// and an endpoint have room for it. What there is no room for is not made up for later.
+    func beginHedge() {
+        hedgeAt = .distantFuture
+        guard rival == nil, upstream != nil, !hasResponseBegun, let route, let cluster, let pool,
+            let hedge = route.rules.hedge, cluster.governor.use({ $0.isQueueEmpty }),
+            hedge.withdraw(now: now)
+        else { return }
+        guard cluster.governor.use({ $0.retryBudget.withdraw(now: now) }) else {
+            return hedge.refund(takenAt: now)
+        }
+        tried.insert(pool.id)
+        guard case .found(let other) = cluster.search(self) else { return refundHedge() }
+        let permit = Permit(
+            cluster: cluster.plan.governor, endpoint: other.state.governor, startedAt: now)
+        guard other !== pool, let connection = rivalConnection(at: other) else {
+            permit.settle(.unsent, now: now, verdicts: &proxy.verdicts)
+            return refundHedge()
+        }
+        cluster.plan.counters.add(.hedges)
+        other.counters.add(.attempts)
+        other.counters.add(.requestsActive)
+        record.hedged()
+        rival = Rival(upstream: connection.upstream, pool: other, permit: permit)
+        connection.upstream.assign(self)
+        if connection.isReady { rivalConnected() }
+    }
+
+    private func rivalConnection(at pool: Pool) -> (upstream: H1Upstream, isReady: Bool)? {
+        if let kept = takeKept(pool) { return (kept, true) }
+        return (try? pool.connect(proxy)).map { ($0, false) }
+    }
+
+    private func refundHedge() {
+        route?.rules.hedge?.refund(takenAt: now)
+        cluster?.governor.use { $0.retryBudget.refund(now: now) }
+    }
+
+    /// The connection is that of the second attempt.
+    func isRival(_ connection: H1Upstream) -> Bool {
+        guard rival != nil else { return false }
+        return connection !== upstream
+    }
+
+    func rivalConnected() {
+        guard let connection = rival?.upstream, let route, let cluster else { return }
+        rival?.isSent = true
+        guard H1RequestHead.write(self, route: route, cluster: cluster, to: connection) else {
+            return dropRival(.unsent)
+        }
+        connection.writer.end(trailers: [], to: connection)
+        connection.flush()
+    }
+
+    /// Whether an answer's head is the one to hear; where the other attempt may still do better
+    /// than a server's error, it is not.
+    func isHeard(_ connection: H1Upstream, _ status: Int) -> Bool {
+        let isFailure = status >= 500
+        if isRival(connection) {
+            if isFailure {
+                rival?.permit.answered(.serverError(status: status), now: now)
+                dropRival(.serverError(status: status))
+            } else {
+                promoteRival(.cancelled)
+            }
+        } else if isFailure {
+            permit?.answered(.serverError(status: status), now: now)
+            promoteRival(.serverError(status: status))
+        } else {
+            dropRival(.cancelled)
+            return true
+        }
+        return !isFailure
+    }
+
+    /// The second attempt takes the first one's place, whose connection is closed.
+    func promoteRival(_ firstOutcome: AttemptOutcome) {
+        guard let taken = rival.take() else { return }
+        if let first = upstream {
+            upstream = nil
+            outcome = firstOutcome
+            settlePermit()
+            first.close()
+        }
+        upstream = taken.upstream
+        pool = taken.pool
+        isUpstreamReady = taken.isSent
+        outcome = taken.isSent ? .cancelled : .unsent
+        permit = taken.takePermit()
+        if let route { armResponseTimer(route) }
+    }
+
+    /// Ends the second attempt.
+    func dropRival(_ outcome: AttemptOutcome) {
+        guard let taken = rival.take() else { return }
+        let connection = taken.upstream
+        taken.pool.counters.subtract(.requestsActive)
+        taken.pool.state.count(outcome)
+        taken.takePermit().settle(outcome, now: now, verdicts: &proxy.verdicts)
+        connection.close()
+    }
+}

@@ -1,0 +1,125 @@
+// The only way back: whether a failed attempt is followed by another one, and when.
+
+import WeirHTTP
+import WeirNet
+import WeirPolicy
+import WeirTelemetry
+import WeirTime
+
+/// Why a failed attempt was not followed by another one, though the route has a retry policy.
+enum RetryRefusal: UInt8 {
+    /// As many attempts as the policy allows have been made, here or before.
+    case attempts
+    /// The failure is none of the policy's `on`.
+    case condition
+    /// The method may have had an effect.
+    case method
+    /// The body was larger than `body_buffer`, or has not come in full.
+    case body
+    /// The cluster's retry budget is used up.
+    case budget
+    /// `max_retries` is reached.
+    case ceiling
+    /// Too little time is left, or the endpoint asked for more of it.
+    case time
+
+    /// As the log spells it.
+    var code: StaticString {
+        switch self {
+        case .attempts: "attempts"
+        case .condition: "condition"
+        case .method: "method"
+        case .body: "body"
+        case .budget: "budget"
+        case .ceiling: "ceiling"
+        case .time: "time"
+        }
+    }
+}
+
+extension Exchange {
+    /// Arranges another attempt after one that has failed; `false` when that failure stands.
+    ///
+    /// - Parameters:
+    ///   - condition: what the failure is in the words of the policy.
+    ///   - isUnprocessed: the endpoint cannot have seen the request.
+    ///   - retryAfter: what the endpoint asked for.
+    func retries(
+        after condition: RetryConditions, isUnprocessed: Bool, retryAfter: Interval? = nil
+    ) -> Bool {
+        if rival != nil {
+            promoteRival(outcome)
+            return true
+        }
+        guard let route, let rules = route.rules.retry, let cluster, !hasResponseBegun,
+            !record.isTunnel
+        else { return false }
+        if let refusal = refusal(of: condition, isUnprocessed, rules) {
+            record.retryRefusal = refusal
+            return false
+        }
+        let made = record.attempts - 1
+        guard
+            let delay = rules.delay(
+                attempt: made, retryAfter: retryAfter, remaining: dueAt - now,
+                chance: &proxy.chance)
+        else {
+            record.retryRefusal = .time
+            return false
+        }
+        guard cluster.governor.use({ $0.takeRetry() }) else {
+            record.retryRefusal = .ceiling
+            return false
+        }
+        // What reached nobody cannot overload anybody: one such retry is free.
+        if isUnprocessed, !ticket.hasUsedFreeRetry {
+            ticket.hasUsedFreeRetry = true
+        } else if !cluster.governor.use({ $0.retryBudget.withdraw(now: now) }) {
+            cluster.governor.use { $0.retryEnded() }
+            record.retryRefusal = .budget
+            cluster.plan.counters.add(.retriesOverBudget)
+            return false
+        }
+        ticket.holdsRetry = true
+        if let pool { tried.insert(pool.id) }
+        cluster.plan.counters.add(.retries)
+        isUpstreamReady = false
+        pause = .backoff
+        phase = .pickEndpoint
+        proxy.loop.timers.arm(timer, at: now + delay)
+        return true
+    }
+
+    private func refusal(
+        of condition: RetryConditions, _ isUnprocessed: Bool, _ rules: RetryRules
+    ) -> RetryRefusal? {
+        guard !rules.conditions.isDisjoint(with: condition) else { return .condition }
+        guard record.attempts + ticket.attemptsBefore <= rules.attempts else { return .attempts }
+        guard isUnprocessed || rules.allows(head.method.bit) else { return .method }
+        return canResend ? nil : .body
+    }
+
+    /// The whole request is here to be sent again.
+    private var canResend: Bool { isRequestComplete && !isBodyLost }
+
+    /// The endpoint has answered with a failure: whether another attempt is made in its place.
+    func retries(afterStatus status: Int, retryAfter: Interval?) -> Bool {
+        guard let route, let rules = route.rules.retry else { return false }
+        let condition = rules.condition(status: status)
+        if condition.isEmpty { return false }
+        return retries(after: condition, isUnprocessed: false, retryAfter: retryAfter)
+    }
+
+    /// Keeps the request's body for another attempt, as far as the policy allows.
+    func keepForRetry(_ bytes: UnsafeRawBufferPointer) {
+        guard let limit = route?.rules.retryBuffer, limit > 0, !isBodyLost else {
+            isBodyLost = true
+            return
+        }
+        guard held.count + bytes.count <= limit, held.append(bytes, pool: proxy.context.pool)
+        else {
+            isBodyLost = true
+            return held.clear(pool: proxy.context.pool)
+        }
+    }
+}

@@ -1,0 +1,114 @@
+// Active health checks: who is probed when, on the control thread.
+
+import WeirNet
+import WeirPolicy
+import WeirProxy
+import WeirTime
+
+/// Probes the endpoints of the clusters that ask for it.
+final class HealthChecker {
+    private struct Key: Hashable {
+        var cluster: String
+        var address: SocketAddress
+    }
+
+    private let loop: EventLoop
+    private var chance: Chance
+    private var checks: [Key: HealthCheck] = [:]
+
+    init(loop: EventLoop, seed: UInt64) {
+        self.loop = loop
+        chance = Chance(seed: seed)
+    }
+
+    /// Probes exactly these from now on. What is known of those that stay is kept.
+    func watch(_ wanted: [(entry: ClusterEntry, settings: HealthCheckSettings)]) {
+        var kept: Set<Key> = []
+        for (entry, settings) in wanted {
+            for (address, state) in entry.current {
+                let key = Key(cluster: entry.name, address: address)
+                kept.insert(key)
+                if let check = checks[key], check.governor === state.governor {
+                    check.settings = settings
+                    continue
+                }
+                checks[key]?.stop()
+                checks[key] = HealthCheck(
+                    loop: loop, address: address,
+                    governor: state.governor, settings: settings,
+                    chance: Chance(seed: chance.next()))
+            }
+        }
+        for (key, check) in checks where !kept.contains(key) {
+            check.stop()
+            checks[key] = nil
+        }
+    }
+
+    func stop() {
+        for check in checks.values { check.stop() }
+        checks = [:]
+    }
+}
+
+/// The checks of one endpoint.
+private final class HealthCheck: TimerTarget {
+    let governor: EndpointGovernor
+    var settings: HealthCheckSettings
+    private let loop: EventLoop
+    private let address: SocketAddress
+    private var chance: Chance
+    private var health = HealthState()
+    private var probe: HealthProbe?
+    private var timer = TimerID.none
+
+    init(
+        loop: EventLoop, address: SocketAddress, governor: EndpointGovernor,
+        settings: HealthCheckSettings, chance: Chance
+    ) {
+        self.loop = loop
+        self.address = address
+        self.governor = governor
+        self.settings = settings
+        self.chance = chance
+        super.init()
+        timer = loop.timers.add(self)
+        // Spread over an interval: a thousand endpoints are not probed in one moment.
+        loop.timers.arm(timer, at: loop.now + self.chance.interval(upTo: settings.interval))
+    }
+
+    /// Ends the checks; the endpoint counts as healthy from then on.
+    func stop() {
+        loop.timers.remove(timer)
+        timer = .none
+        probe?.cancel()
+        probe = nil
+        governor.setHealthy(true, now: loop.now)
+    }
+
+    override func timerFired() {
+        do {
+            probe = try HealthProbe(loop: loop, address: address, settings: settings) {
+                [unowned self] isWell in
+                probe = nil
+                ended(isWell)
+            }
+        } catch {
+            // Without a descriptor nothing is known about the endpoint.
+            if error.isExhaustion { arm() } else { ended(false) }
+        }
+    }
+
+    private func arm() {
+        // A tenth at most earlier or later, so that several weirs do not probe in step.
+        let spread = Interval(nanoseconds: settings.interval.nanoseconds / 5)
+        let wait = settings.interval - Interval(nanoseconds: spread.nanoseconds / 2)
+        loop.timers.arm(timer, at: loop.now + wait + chance.interval(upTo: spread))
+    }
+
+    private func ended(_ isWell: Bool) {
+        arm()
+        guard let change = health.record(isSuccess: isWell, settings) else { return }
+        governor.setHealthy(change == .becameHealthy, now: loop.now)
+    }
+}

@@ -1,0 +1,201 @@
+"""Attempts: which failures are followed by another one, where it goes, and what it costs."""
+
+import itertools
+import threading
+import time
+
+import pytest
+
+from harness import cluster, configuration, forward, ok, patience
+
+POLICY = {
+    "on": ["connect_failure", "reset_before_response", "gateway_error", "per_try_timeout"],
+    "attempts": 2,
+    "backoff": {"base": "1ms", "max": "2ms"},
+    "budget": {"percent": 100, "min_per_second": 10},
+}
+
+
+def settings(*behind, policy=None, route=None, **options):
+    made = configuration(
+        [cluster("main", *behind, **options)], [forward(retry="safe", **(route or {}))], runtime={"workers": 1}
+    )
+    return made | {"retry_policies": {"safe": POLICY | (policy or {})}}
+
+
+def failing(status="503 Service Unavailable", headers=()):
+    return lambda request: ok(b"no", status=status, headers=headers)
+
+
+def test_a_failed_attempt_goes_to_another_endpoint(weir, upstream):
+    bad, good = upstream(failing()), upstream()
+    running = weir(settings(bad, good))
+    for _ in range(6):
+        assert running.get().status == 200
+    assert len(good.requests) == 6
+    assert 1 <= len(bad.requests) <= 6
+    assert running.total("upstream_retries_total") == len(bad.requests)
+    lines = running.wait_log(6)
+    assert {line["attempts"] for line in lines} <= {1, 2}
+    assert sum(line["attempts"] for line in lines) == 6 + len(bad.requests)
+
+
+def test_attempts_are_numbered_for_those_behind(weir, upstream):
+    bad = upstream(failing())
+    running = weir(settings(bad))
+    assert running.get().status == 503
+    assert [request.one("x-weir-attempt") for request in bad.requests] == [None, "2", "3"]
+
+
+def test_the_last_failure_is_the_clients(weir, upstream):
+    running = weir(settings(upstream(failing("502 Bad Gateway"))))
+    answer = running.get()
+    assert answer.status == 502 and answer.body == b"no" and answer.reason is None
+    assert running.wait_log(1)[0]["no_retry"] == "attempts"
+
+
+@pytest.mark.parametrize(
+    "policy, options, cause",
+    [
+        ({"on": ["connect_failure"]}, {}, "condition"),
+        ({}, {"method": "POST", "body": b"x"}, "method"),
+        ({"methods": ["POST"], "body_buffer": "1KiB"}, {"method": "POST", "body": b"x" * 5000}, "body"),
+        ({"budget": {"percent": 0, "min_per_second": 0}}, {}, "budget"),
+    ],
+)
+def test_the_log_says_why_there_was_no_other_attempt(weir, upstream, policy, options, cause):
+    behind = upstream(failing())
+    running = weir(settings(behind, policy=policy))
+    assert running.get(**options).status == 503
+    assert len(behind.requests) == 1
+    assert running.wait_log(1)[0]["no_retry"] == cause
+
+
+def test_a_body_is_sent_again(weir, upstream):
+    body = bytes(range(256)) * 100
+    answers = itertools.chain([failing()(None)], itertools.repeat(ok()))
+    behind = upstream(lambda request: next(answers))
+    running = weir(settings(behind, policy={"methods": ["POST"]}))
+    assert running.get(method="POST", body=body).status == 200
+    assert [request.body for request in behind.requests] == [body, body]
+
+
+def test_a_body_that_is_sent_as_it_comes_is_kept_too(weir, upstream):
+    body = bytes(range(256)) * 100
+    answers = itertools.chain([failing()(None)], itertools.repeat(ok()))
+    behind = upstream(lambda request: next(answers))
+    running = weir(
+        settings(behind, policy={"methods": ["POST"]}, route={"request_buffer": "0KiB"})
+    )
+    assert running.get(method="POST", body=body).status == 200
+    assert [request.body for request in behind.requests] == [body, body]
+
+
+def test_a_connection_that_was_refused_is_tried_elsewhere_whatever_the_method(weir, upstream):
+    import socket
+
+    good = upstream()
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        running = weir(settings("127.0.0.1:%d" % closed.getsockname()[1], good))
+        for _ in range(4):
+            assert running.get(method="POST", body=b"x").status == 200
+    assert len(good.requests) == 4
+
+
+def test_an_attempt_that_takes_too_long_is_given_up_for_another(weir, upstream):
+    release = threading.Event()
+
+    def stuck(request):
+        release.wait(patience(60))
+        return ok(b"late")
+
+    slow, good = upstream(stuck), upstream()
+    running = weir(settings(slow, good, policy={"per_try_timeout": "100ms"}))
+    try:
+        assert [running.get().body for _ in range(4)] == [b"ok\n"] * 4
+    finally:
+        release.set()
+
+
+def test_the_endpoint_is_not_asked_again_before_it_said(weir, upstream):
+    behind = upstream(failing(headers=["Retry-After: 1"]))
+    running = weir(settings(behind, policy={"attempts": 1}))
+    began = time.monotonic()
+    assert running.get().status == 503
+    assert len(behind.requests) == 2
+    assert time.monotonic() - began >= 1
+
+
+def test_where_the_wait_does_not_fit_there_is_no_retry(weir, upstream):
+    behind = upstream(failing(headers=["Retry-After: 5"]))
+    running = weir(settings(behind, route={"timeout": "2s"}))
+    assert running.get().status == 503
+    assert len(behind.requests) == 1
+    assert running.wait_log(1)[0]["no_retry"] == "time"
+
+
+def test_with_everything_failing_attempts_stay_within_the_budget(weir, upstream):
+    """Envoy's budget of concurrent retries let every request have four attempts at low load."""
+    behind = upstream(failing())
+    budget = {"percent": 10, "min_per_second": 0}
+    running = weir(settings(behind, policy={"attempts": 3, "budget": budget}))
+    for _ in range(200):
+        assert running.get().status == 503
+    assert 200 <= len(behind.requests) <= 200 * 1.12
+    assert running.total("upstream_retries_over_budget_total") >= 170
+
+
+def test_retries_of_two_weirs_in_a_row_do_not_multiply(weir, upstream):
+    behind = upstream(failing())
+    inner = weir(
+        settings(behind) | {"listeners": [{"name": "edge", "address": "127.0.0.1:0", "trusted_proxies": ["127.0.0.0/8"]}]}
+    )
+    outer = weir(settings(inner.edge))
+    assert outer.get().status == 503
+    # The inner one's three attempts; the outer one's second and third begin at 2 and at 3.
+    assert len(behind.requests) == 3 + 2 + 1
+
+
+def test_a_tenant_pays_once_whatever_the_attempts(weir, upstream):
+    made = settings(upstream(failing()))
+    made["tenants"] = {
+        "identify": [{"header": "x-api-key"}],
+        "plans": {"free": {"rate": "1/h", "burst": 2}},
+        "default_plan": "free",
+    }
+    running = weir(made)
+    assert [running.get(headers=["x-api-key: a"]).status for _ in range(3)] == [503, 503, 429]
+
+
+def test_a_slow_attempt_is_hedged_and_the_first_answer_is_heard(weir, upstream):
+    release = threading.Event()
+
+    def slow_when_asked(request):
+        if request.target == "/slow":
+            release.wait(patience(60))
+            return ok(b"slow")
+        return ok(b"quick")
+
+    slow, quick = upstream(slow_when_asked), upstream(lambda request: ok(b"quick"))
+    running = weir(
+        configuration(
+            [cluster("main", slow, quick)],
+            [forward(hedge={"after": "50ms", "percent": 10}, timeout="20s")],
+            runtime={"workers": 1},
+        )
+    )
+    try:
+        with running.client() as client:
+            # Hedges are a share of all requests: these earn a few.
+            for _ in range(60):
+                client.request()
+                assert client.read().body == b"quick"
+            # Of two in turn, one begins at the slow endpoint.
+            for _ in range(2):
+                client.request(path="/slow")
+                assert client.read().body == b"quick"
+        assert 1 <= running.total("upstream_hedges_total") <= 2
+        assert running.total("upstream_requests_in_flight") == 0, "the slow attempt was cancelled"
+    finally:
+        release.set()
