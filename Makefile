@@ -7,10 +7,12 @@ export SWIFT_BACKTRACE := enable=no
 RELEASE := .build/release/weir
 CONFIG ?= configs/quickstart.yaml
 FUZZ_SECONDS ?= 60
+SEEDS ?= 200
 BENCH ?=
+DRILL ?=
 
 .PHONY: help setup build release run test unit e2e check lint configs docs-check costs format \
-	golden docs fuzz asan tsan bench-setup bench clean
+	golden docs fuzz asan tsan bench-setup bench drill sweep clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,7 +38,7 @@ unit: build ## unit, property, golden and tidy tests
 e2e: build ## the real binary against real programs
 	Tests/EndToEnd/run.sh none
 
-check: lint configs docs-check costs fuzz asan tsan ## everything CI demands beyond `make test`
+check: lint configs docs-check costs sweep fuzz asan tsan ## everything CI demands beyond `make test`
 
 lint: setup ## formatting and warnings
 	swift format lint --strict --recursive Package.swift Sources Tests
@@ -51,6 +53,9 @@ docs-check: build ## the configuration reference is the schema's
 costs: release ## instructions, allocations and idle memory stay within their thresholds
 	Tests/Bench/check_costs.py --bin $(RELEASE)
 	@! strings $(RELEASE) | grep -q 'libFoundation' || { echo "Foundation is linked"; exit 1; }
+
+sweep: release ## SEEDS random worlds and policies against the governors' invariants
+	$(RELEASE) simulate --sweep $(SEEDS)
 
 format: ## format all Swift sources
 	swift format format --in-place --recursive Package.swift Sources Tests
@@ -75,6 +80,9 @@ bench-setup: setup ## install the programs to compare with
 
 bench: release bench-setup ## compare with nginx, HAProxy and Envoy; BENCH="--write docs/benchmarks.md"
 	Tests/Bench/bench.py $(BENCH)
+
+drill: release bench-setup ## overload drills beside the best of nginx, HAProxy, Envoy; DRILL="--only O1,O2"
+	Tests/Drill/drill.py $(DRILL)
 
 clean: ## remove what was built
 	rm -rf .build

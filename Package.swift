@@ -73,8 +73,10 @@ let package = Package(
                 "WeirProxy", "WeirAdmin", "WeirCrypto", "CWeir",
             ]),
 
+        layer("WeirSim", ["WeirTime", "WeirPolicy"], dataPlane),
+
         .executableTarget(
-            name: "weir", dependencies: ["WeirServer"], swiftSettings: strict),
+            name: "weir", dependencies: ["WeirServer", "WeirSim"], swiftSettings: strict),
         .executableTarget(
             name: "weir-origin", dependencies: ["WeirNet", "WeirHTTP", "WeirTime", "CWeir"],
             swiftSettings: strict),
@@ -98,6 +100,7 @@ let package = Package(
                 "WeirServer", "WeirConfig", "WeirProxy", "WeirNet", "WeirPolicy", "WeirTelemetry",
                 "WeirAdmin", "WeirCrypto", "WeirTime",
             ]),
+        tests("WeirSimTests", ["WeirSim", "WeirPolicy", "WeirTime"]),
         tests("TidyTests", []),
     ]
 )

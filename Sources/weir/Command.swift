@@ -14,6 +14,7 @@ enum Command {
 
           run FILE             serve the configuration in FILE
           check [--json] FILE  say what is wrong with FILE, without touching the network
+          simulate ...         run the governors against a named workload, in virtual time
           version              print the version
           help [VERB]          print this text, or more on one verb;
                                `weir help config` prints the configuration reference
@@ -61,6 +62,7 @@ enum Command {
             let files = rest.filter { $0 != "--json" }
             guard files.count == 1, !files[0].hasPrefix("-") else { return misuse(checkHelp) }
             return Commands.check(file: files[0], asJSON: rest.contains("--json"))
+        case "simulate": return SimulateVerb.run(rest) ?? misuse(SimulateVerb.help)
         case "version", "--version":
             return rest.isEmpty ? show(Commands.version + "\n") : misuse(overview)
         case "help", "--help", "-h": return help(rest)
@@ -75,6 +77,7 @@ enum Command {
         case nil: show(overview)
         case "run": show(runHelp)
         case "check": show(checkHelp)
+        case "simulate": show(SimulateVerb.help)
         case "config": show(Commands.reference)
         case "version": show("usage: weir version\n\nPrints the version.\n")
         case "help": show("usage: weir help [VERB]\n\nPrints help.\n")
