@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness import cluster, configuration, forward, ok, patience
+from harness import cluster, configuration, forward, ok, patience, until
 
 POLICY = {
     "on": ["connect_failure", "reset_before_response", "gateway_error", "per_try_timeout"],
@@ -199,3 +199,15 @@ def test_a_slow_attempt_is_hedged_and_the_first_answer_is_heard(weir, upstream):
         assert running.total("upstream_requests_in_flight") == 0, "the slow attempt was cancelled"
     finally:
         release.set()
+
+
+def test_a_client_that_leaves_before_its_retry_gives_its_place_back(weir, upstream):
+    behind = upstream(failing())
+    policy = {"backoff": {"base": "60s", "max": "60s", "jitter": "none"}}
+    running = weir(settings(behind, policy=policy, route={"timeout": "off"}, circuit_breakers={"max_retries": 1}))
+    for number in (1, 2, 3):
+        with running.client() as client:
+            client.request()
+            until(lambda: running.total("upstream_retries_total") == number, "a retry is arranged")
+        running.wait_log(number, lambda line: line["reason"] == "client_gone")
+    assert len(behind.requests) == 3

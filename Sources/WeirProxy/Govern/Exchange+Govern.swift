@@ -181,6 +181,7 @@ extension Exchange {
 
     /// Gives back what the request did not use. Called once, when it ends.
     func settleTicket() {
+        endRetry()
         guard let common = snapshot?.plan.common else { return }
         if ticket.isCharged {
             ticket.isCharged = false

@@ -73,14 +73,14 @@ extension Exchange {
         pause = .none
         ticket.place = (0, 0)
         guard let endpoint = verdict.endpoint else { return refuseWaiting(verdict.refusal) }
-        permit = Permit(
+        let taken = Permit(
             cluster: cluster.plan.governor, endpoint: endpoint, startedAt: verdict.startedAt)
         guard let pool = proxy.pool(of: endpoint, in: cluster) else {
             // A reload has taken the endpoint away from this worker in between.
-            outcome = .unsent
-            settlePermit()
+            taken.settle(.unsent, now: now, verdicts: &proxy.verdicts)
             return pickEndpoint()
         }
+        permit = consume taken
         attempt(at: pool)
     }
 
@@ -158,15 +158,21 @@ extension Exchange {
 
     // MARK: The permit
 
+    /// The retry under way has ended, or has come to nothing while it waited.
+    func endRetry() {
+        guard ticket.holdsRetry else { return }
+        ticket.holdsRetry = false
+        cluster?.governor.use { $0.retryEnded() }
+    }
+
     /// Gives the attempt's permit back, if there is one, and says how the attempt ended.
     func settlePermit() {
-        guard let settled = permit.take(), let pool, let cluster else { return }
-        pool.counters.subtract(.requestsActive)
-        pool.state.count(outcome)
-        if ticket.holdsRetry {
-            ticket.holdsRetry = false
-            cluster.governor.use { $0.retryEnded() }
+        guard let settled = permit.take() else { return }
+        if let pool {
+            pool.counters.subtract(.requestsActive)
+            pool.state.count(outcome)
         }
+        endRetry()
         settled.settle(outcome, now: now, verdicts: &proxy.verdicts)
     }
 }

@@ -24,7 +24,7 @@ extension Exchange {
     func planHedge(_ route: RoutePlan) {
         hedgeAt = .distantFuture
         guard let hedge = route.rules.hedge, record.attempts == 1, isRepeatable,
-            head.method == .get || head.method == .head,
+            head.method == .get || head.method == .head, !head.wantsUpgrade,
             let delay = hedge.delay()
         else { return }
         hedgeAt = now + delay
