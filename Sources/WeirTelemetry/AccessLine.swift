@@ -26,20 +26,30 @@ package enum AccessLine {
 
     /// The most bytes that a record's line may take.
     package static func bound(_ record: AccessRecord) -> Int {
-        let sum =
-            record.requestID.count &+ record.tenant.count &+ record.client.count
-            &+ record.method.count &+ record.host.count &+ record.target.count
-            &+ record.userAgent.count &+ record.route.count &+ record.cluster.count
-            &+ record.endpoint.count &+ record.priority.count &+ record.rule.count
+        let sum = length(record, target: .max, value: .max)
         // Together shorter than what one may have: nothing is cut.
         if sum <= maxValueBytes { return bound(valueBytes: sum) }
-        let values =
-            cut(record.requestID).count &+ cut(record.tenant).count &+ cut(record.client).count
-            &+ cut(record.method).count &+ cut(record.host).count
-            &+ cut(record.target, maxTargetBytes).count &+ cut(record.userAgent).count
-            &+ cut(record.route).count &+ cut(record.cluster).count &+ cut(record.endpoint).count
-            &+ cut(record.priority).count &+ cut(record.rule).count
-        return bound(valueBytes: values)
+        return bound(
+            valueBytes: length(record, target: maxTargetBytes, value: maxValueBytes))
+    }
+
+    /// Bytes of all values, each cut to its limit. Added up one by one: as one expression it takes
+    /// the compiler minutes.
+    @inline(__always)
+    private static func length(_ record: AccessRecord, target: Int, value: Int) -> Int {
+        var sum = min(record.target.count, target)
+        sum &+= min(record.requestID.count, value)
+        sum &+= min(record.tenant.count, value)
+        sum &+= min(record.priority.count, value)
+        sum &+= min(record.client.count, value)
+        sum &+= min(record.method.count, value)
+        sum &+= min(record.host.count, value)
+        sum &+= min(record.userAgent.count, value)
+        sum &+= min(record.route.count, value)
+        sum &+= min(record.cluster.count, value)
+        sum &+= min(record.endpoint.count, value)
+        sum &+= min(record.rule.count, value)
+        return sum
     }
 
     /// Writes the record's line at `start` and returns where it ends.
