@@ -46,7 +46,7 @@ import WeirTime
         #expect(inside >= 19 * outside, "\(outside) of \(inside + outside)")
     }
 
-    @Test(arguments: [(1, 0.02), (2, 0.02), (32, 0.1)])
+    @Test(arguments: [(1, 0.02), (2, 0.02), (32, 0.1), (100, 0.1), (200, 0.1)])
     func `goodput is whole and the queue short for any number of workers`(
         workers: Int, mean: Double
     ) {
@@ -54,11 +54,18 @@ import WeirTime
             let stand = Self.overloaded(law, workers: workers, mean: mean, seed: 3)
             stand.run(seconds: 10)
             stand.mark()
+            var sum = 0
+            var ticks = 0
+            stand.inspect = { stand in
+                sum += stand.endpoints[0].currentLimit
+                ticks += 1
+            }
             stand.run(seconds: 20)
             let goodput = stand.goodput(over: 20)
             #expect(goodput >= 0.97, "\(law): \(goodput)")
-            let limit = stand.endpoints[0].currentLimit
-            #expect(limit <= workers + workers / 2 + 7, "\(law): \(limit)")
+            // On average: now and then it is stretched to see whether there is more.
+            let limit = Double(sum) / Double(ticks)
+            #expect(limit <= 1.5 * Double(workers) + 7, "\(law): \(limit)")
         }
     }
 

@@ -21,8 +21,9 @@ package import WeirTime
 /// - **Throughput has the last word.** More in flight without more answers is a queue, whatever
 ///   the base says: back, and the base was too high. Less in flight with as many answers fewer is
 ///   none: back as well, and the base was too low (a deployment made the service slower).
-///   A base that is too low would otherwise cut the limit until hardly anything gets through,
-///   which is how gradient limiters end up refusing nearly all requests.
+///   And a limit that the base holds down is now and then stretched by a half: more answers mean
+///   that the base is too low. One that is a quarter too low would hold a server with a hundred
+///   workers at forty; one that is much too low is how gradient limiters refuse nearly all.
 package struct ConcurrencyLimiter: Sendable {
     /// What was seen between two looks.
     package struct Window: Equatable, Sendable {
@@ -56,6 +57,8 @@ package struct ConcurrencyLimiter: Sendable {
         case steady
         /// Holding the endpoint at `cap` to see it without a queue.
         case probing(cap: Int, before: Reference, isFull: Bool)
+        /// Letting it have half as much again, to see whether that brings answers.
+        case stretching(to: Int, before: Reference)
     }
 
     /// Requests in flight, with a fraction.
@@ -66,11 +69,19 @@ package struct ConcurrencyLimiter: Sendable {
     private var isBaselineTrusted = false
     /// The endpoint answers much faster than it should be able to.
     private var isBaselineDoubtful = false
+    /// The limit is certainly reached, and for so long that a wrong base would have done harm.
+    private var isProbeOverdue = false
+    private var probeBegan = Instant.distantPast
+    /// Probes under load cost at most a fortieth of the time, however slow the endpoint is.
+    private var restsUntil = Instant.distantPast
     /// The probe goes on although requests wait.
     package private(set) var isProbeForced = false
     private var isClimbing = true
     private var phase = Phase.steady
     private var reference: Reference?
+    /// The windows at about the present limit, taken together.
+    private var plateau: Reference?
+    private var nextStretch = Instant.distantPast
     /// Nothing is known yet, and twice as many in flight brought hardly more answers.
     private var suspectsQueue = false
     private var last: Window?
@@ -80,27 +91,40 @@ package struct ConcurrencyLimiter: Sendable {
     package private(set) var settlesUntil = Instant.distantPast
 
     private static let probeInterval = Interval.seconds(30)
+    private static let secondLook = Interval.seconds(3)
     /// How long a probe is put off for those who wait.
     private static let longestDelay = Interval.seconds(60)
     /// Samples of a window, and a window's or probe's length where they are few.
     package static let samples = 50
     package static let fewSamples = 10
     package static let patience = Interval.seconds(1)
+    /// Longer than this is not waited for, even if answers take longer.
+    private static let longestRound = 3_000_000_000.0
+    /// Nanoseconds.
+    private static let longLatency = 300_000_000.0
 
     package init(_ settings: ConcurrencySettings) { size = Double(settings.initial) }
 
     /// The limit that holds now.
     package var limit: Int {
-        if case .probing(let cap, _, _) = phase { return min(cap, Int(size)) }
-        return Int(size)
+        switch phase {
+        case .steady: Int(size)
+        case .probing(let cap, _, _): min(cap, Int(size))
+        case .stretching(let wide, _): wide
+        }
     }
     package var isProbing: Bool { if case .probing = phase { true } else { false } }
 
     /// Samples that make a window: more for a larger limit, of which an error is a larger part,
     /// and more for the first baseline, on which all else rests.
     package var wantedSamples: Int {
-        let first = isProbing && baseline == nil ? 4 * Self.samples : Self.samples
-        return max(first, min(4 * limit, 1000))
+        let least =
+            switch phase {
+            case .steady: Self.samples
+            case .probing: baseline == nil ? 4 * Self.samples : Self.samples
+            case .stretching: 8 * Self.samples
+            }
+        return max(least, min(4 * limit, 1000))
     }
 
     /// A probe is due: at once where nothing is known and the limit is reached.
@@ -115,7 +139,8 @@ package struct ConcurrencyLimiter: Sendable {
 
     /// A queue that never goes away must not keep a wrong base for good.
     private func isProbeUrgent(_ now: Instant) -> Bool {
-        isBaselineDoubtful || (nextProbe != .distantPast && now - nextProbe >= Self.longestDelay)
+        isBaselineDoubtful || isProbeOverdue
+            || (nextProbe != .distantPast && now - nextProbe >= Self.longestDelay)
     }
 
     private func isFull(_ window: Window) -> Bool { window.peak >= Int(size) }
@@ -126,7 +151,8 @@ package struct ConcurrencyLimiter: Sendable {
         guard let last else { return }
         isProbeForced = baseline == nil || isProbeUrgent(now)
         if isBaselineDoubtful { isBaselineTrusted = false }
-        isBaselineDoubtful = false
+        (isBaselineDoubtful, isProbeOverdue) = (false, false)
+        probeBegan = now
         let load = min(size, Double(last.peak))
         phase = .probing(
             cap: max(3, Int(load / 3)),
@@ -137,6 +163,7 @@ package struct ConcurrencyLimiter: Sendable {
     /// Gives a probe up: too little happened.
     package mutating func abandonProbe(now: Instant, chance: inout Chance) {
         phase = .steady
+        rest(now)
         plan(now, &chance)
     }
 
@@ -144,21 +171,32 @@ package struct ConcurrencyLimiter: Sendable {
         _ window: Window, cap: Int, before: Reference, isFull: Bool, now: Instant,
         chance: inout Chance, settings: ConcurrencySettings
     ) {
-        if isFull, cap > 2, window.peak >= cap, window.rate > 0.7 * before.rate {
-            // Nearly as many answers with a third in flight: there may be a queue even now.
+        let spread = (1 / Double(max(window.samples, 1)) + 1 / before.samples).squareRoot()
+        let fall = max(0.45, min(0.7, 1 - 2 * spread))
+        if isFull, cap > 2, window.peak >= cap, window.rate > fall * before.rate {
+            // Not clearly fewer answers with a third in flight: there may be a queue even now.
             phase = .probing(cap: max(2, cap / 2), before: before, isFull: isFull)
             return settle(now)
         }
         phase = .steady
         let isFirst = baseline == nil
-        learn(window.latency)
-        if isFirst, isFull, let baseline {
+        // With less in flight it cannot really have become slower.
+        learn(min(window.latency, before.latency))
+        if isFull, let baseline {
             let load = before.rate * baseline / 1e9
-            resize(min(before.limit, load + 1.5 * Self.allowance(load)), settings)
+            let wanted = min(before.limit, load + 1.5 * Self.allowance(load))
+            if isFirst || wanted < 0.7 * size { resize(wanted, settings) }
         }
         reference = nil
         settle(now)
+        // The very first one was taken amid a queue that had to drain: it is looked at once more.
+        if !isFirst { rest(now) }
         plan(now, &chance)
+    }
+
+    private mutating func rest(_ now: Instant) {
+        let length = (now - probeBegan).nanoseconds
+        restsUntil = now + Interval(nanoseconds: min(length, 60_000_000_000) * 40)
     }
 
     private mutating func plan(_ now: Instant, _ chance: inout Chance) {
@@ -169,7 +207,7 @@ package struct ConcurrencyLimiter: Sendable {
 
     /// Takes in a latency measured without a queue.
     private mutating func learn(_ latency: Double) {
-        if let baseline, isBaselineTrusted {
+        if let baseline, isBaselineTrusted, abs(latency / baseline - 1) < 0.5 {
             self.baseline = 0.7 * baseline + 0.3 * latency
         } else {
             baseline = latency
@@ -194,6 +232,9 @@ package struct ConcurrencyLimiter: Sendable {
                 window, cap: cap, before: before, isFull: isFull, now: now, chance: &chance,
                 settings: settings)
         }
+        if case .stretching(let wide, let before) = phase {
+            return endStretch(window, wide, before, now, settings)
+        }
         guard last != nil else {
             // The very first one began with an idle endpoint: its throughput is too low.
             last = window
@@ -216,6 +257,7 @@ package struct ConcurrencyLimiter: Sendable {
             isBaselineDoubtful = isBaselineDoubtful || window.latency < 0.7 * baseline
         }
         if isFull(window), judgeByThroughput(window, now, settings) { return settle(now) }
+        if stretches(window, now, settings) { return settle(now) }
         step(window, baseline: self.baseline ?? baseline, now: now, settings: settings)
     }
 
@@ -230,7 +272,9 @@ package struct ConcurrencyLimiter: Sendable {
         }
         guard let reference else {
             self.reference = Reference(window, limit: size, at: now)
-            resize(size * 2, settings)
+            // Where answers take long already, a longer queue would be felt.
+            suspectsQueue = window.latency >= Self.longLatency
+            if !suspectsQueue { resize(size * 2, settings) }
             return settle(now)
         }
         if window.rate / reference.rate > 1 + 0.6 * (size / reference.limit - 1) {
@@ -311,6 +355,62 @@ package struct ConcurrencyLimiter: Sendable {
         return false
     }
 
+    /// A limit that its base has held down for a while is put to the test: is there really a queue?
+    ///
+    /// - Returns: `true` when the test begins.
+    private mutating func stretches(
+        _ window: Window, _ now: Instant, _ settings: ConcurrencySettings
+    ) -> Bool {
+        guard isFull(window), !isClimbing else {
+            plateau = nil
+            return false
+        }
+        let current = Reference(window, limit: size, at: now)
+        if let limit = plateau?.limit, abs(size / limit - 1) < 0.15 {
+            plateau?.merge(current)
+        } else {
+            plateau = current
+        }
+        guard let plateau, now >= nextStretch, plateau.samples >= 3 * current.samples else {
+            return false
+        }
+        let wide = min(Int(size * 1.5), settings.maximum)
+        guard wide > Int(size) else { return false }
+        nextStretch = now + Self.probeInterval
+        phase = .stretching(to: wide, before: plateau)
+        return true
+    }
+
+    private mutating func endStretch(
+        _ window: Window, _ wide: Int, _ before: Reference, _ now: Instant,
+        _ settings: ConcurrencySettings
+    ) {
+        phase = .steady
+        plateau = nil
+        settle(now)
+        guard window.peak >= wide, before.rate > 0 else { return }
+        let growth = Double(wide) / before.limit
+        let gain = window.rate / before.rate
+        let current = Reference(window, limit: Double(wide), at: now)
+        let doubt = 3 * (1 / current.samples + 1 / before.samples).squareRoot()
+        guard gain - 1 > max((growth - 1) / 2, doubt) else {
+            // Neither nothing nor enough: again soon.
+            if gain - 1 > (growth - 1) / 4 {
+                nextStretch = now + Self.secondLook
+            } else if now >= restsUntil {
+                // A queue it is; but how much of the limit is queue, only a low load can tell.
+                isProbeOverdue = true
+            }
+            return
+        }
+        // Answers grew as the limit did: what looked like a queue was a base too low.
+        baseline = max(baseline ?? before.latency, before.latency)
+        reference = nil
+        isClimbing = true
+        nextStretch = now
+        resize(Double(wide), settings)
+    }
+
     private mutating func goBack(to old: Reference, _ settings: ConcurrencySettings) {
         isClimbing = false
         reference = nil
@@ -323,6 +423,7 @@ package struct ConcurrencyLimiter: Sendable {
     package mutating func restart(_ settings: ConcurrencySettings, now: Instant) {
         phase = .steady
         reference = nil
+        plateau = nil
         isClimbing = true
         size = Double(max(settings.minimum, 2))
         settle(now)
@@ -338,7 +439,7 @@ package struct ConcurrencyLimiter: Sendable {
 
     /// What comes back within the next round began under the old limit.
     private mutating func settle(_ now: Instant) {
-        let round = min(last?.latency ?? 0, Double(Self.patience.nanoseconds))
+        let round = min(last?.latency ?? 0, Self.longestRound)
         settlesUntil = now + Interval(nanoseconds: Int64(round))
     }
 }
