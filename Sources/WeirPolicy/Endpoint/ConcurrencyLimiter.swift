@@ -36,6 +36,8 @@ package struct ConcurrencyLimiter: Sendable {
         package var peak: Int
         /// Answers that asked for less, for each other one.
         package var busyShare = 0.0
+        /// The share of samples that are no answers, but attempts given up after their time.
+        package var timeoutShare = 0.0
 
         package init(samples: Int, latency: Double, rate: Double, peak: Int) {
             self.samples = samples
@@ -94,6 +96,8 @@ package struct ConcurrencyLimiter: Sendable {
     private static let secondLook = Interval.seconds(3)
     /// How long a probe is put off for those who wait.
     private static let longestDelay = Interval.seconds(60)
+    /// Where timeouts go on at so few in flight, others are the cause.
+    private static let leastCut = 4.0
     /// Samples of a window, and a window's or probe's length where they are few.
     package static let samples = 50
     package static let fewSamples = 10
@@ -171,9 +175,15 @@ package struct ConcurrencyLimiter: Sendable {
         _ window: Window, cap: Int, before: Reference, isFull: Bool, now: Instant,
         chance: inout Chance, settings: ConcurrencySettings
     ) {
+        if window.isTimedOut, cap <= 2 {
+            phase = .steady
+            rest(now)
+            return plan(now, &chance)
+        }
         let spread = (1 / Double(max(window.samples, 1)) + 1 / before.samples).squareRoot()
         let fall = max(0.45, min(0.7, 1 - 2 * spread))
-        if isFull, cap > 2, window.peak >= cap, window.rate > fall * before.rate {
+        let isNoSlower = isFull && window.peak >= cap && window.rate > fall * before.rate
+        if cap > 2, isNoSlower || window.isTimedOut {
             // Not clearly fewer answers with a third in flight: there may be a queue even now.
             phase = .probing(cap: max(2, cap / 2), before: before, isFull: isFull)
             return settle(now)
@@ -241,6 +251,7 @@ package struct ConcurrencyLimiter: Sendable {
             return settle(now)
         }
         last = window
+        if window.isTimedOut { return cut(now, settings) }
         if window.busyShare >= 0.25 {
             isClimbing = false
             reference = nil
@@ -259,6 +270,17 @@ package struct ConcurrencyLimiter: Sendable {
         if isFull(window), judgeByThroughput(window, now, settings) { return settle(now) }
         if stretches(window, now, settings) { return settle(now) }
         step(window, baseline: self.baseline ?? baseline, now: now, settings: settings)
+    }
+
+    /// Attempts that are given up all take as long as they may: their latency tells nothing of a
+    /// queue, and more of them are no more throughput. Too many in flight is the one cause that a
+    /// limit can do something about. What it gives up comes back as fast as a limit climbs.
+    private mutating func cut(_ now: Instant, _ settings: ConcurrencySettings) {
+        if baseline == nil { suspectsQueue = true }
+        isClimbing = true
+        reference = nil
+        resize(max(size * 0.8, min(size, Self.leastCut)), settings)
+        settle(now)
     }
 
     /// Nothing is known of the endpoint yet.
@@ -388,6 +410,7 @@ package struct ConcurrencyLimiter: Sendable {
         phase = .steady
         plateau = nil
         settle(now)
+        if window.isTimedOut { return cut(now, settings) }
         guard window.peak >= wide, before.rate > 0 else { return }
         let growth = Double(wide) / before.limit
         let gain = window.rate / before.rate
@@ -442,6 +465,11 @@ package struct ConcurrencyLimiter: Sendable {
         let round = min(last?.latency ?? 0, Self.longestRound)
         settlesUntil = now + Interval(nanoseconds: Int64(round))
     }
+}
+
+extension ConcurrencyLimiter.Window {
+    /// Too many attempts came to nothing for the others to speak for all.
+    fileprivate var isTimedOut: Bool { timeoutShare >= 0.25 }
 }
 
 extension ConcurrencyLimiter.Reference {

@@ -30,6 +30,7 @@ struct EndpointWatch {
     private var windowStart: Instant
     private var windowPeak = 0
     private var windowBusy = 0
+    private var windowTimeouts = 0
 
     // The comparison's window, and the slots it consists of.
     private(set) var latencies = LatencyCounts()
@@ -63,6 +64,7 @@ struct EndpointWatch {
         let busy = governor.busyAnswers.load(ordering: .relaxed)
         let failed = Int(failures &- seenFailures)
         let good = max(fresh.total - Int(timeouts &- seenTimeouts), 0)
+        windowTimeouts += fresh.total - good
         windowBusy += Int(busy &- seenBusy)
         (seenFailures, seenTimeouts, seenBusy) = (failures, timeouts, busy)
 
@@ -125,7 +127,8 @@ struct EndpointWatch {
         }
         var look = ConcurrencyLimiter.Window(
             samples: window.total, latency: window.mean(cappedAt: 0.95),
-            rate: Double(window.total) / length.seconds, peak: windowPeak)
+            rate: Double(window.total - windowTimeouts) / length.seconds, peak: windowPeak)
+        look.timeoutShare = Double(windowTimeouts) / Double(max(window.total, 1))
         look.busyShare = Double(windowBusy) / Double(max(window.total, 1))
         limiter.take(look, now: now, chance: &chance, settings: settings)
         beginWindow(now)
@@ -136,5 +139,6 @@ struct EndpointWatch {
         windowStart = now
         windowPeak = governor.requestsInFlight
         windowBusy = 0
+        windowTimeouts = 0
     }
 }
