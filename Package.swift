@@ -73,7 +73,7 @@ let package = Package(
                 "WeirProxy", "WeirAdmin", "WeirCrypto", "CWeir",
             ]),
 
-        layer("WeirSim", ["WeirTime", "WeirPolicy"], dataPlane),
+        layer("WeirSim", ["WeirTime", "WeirPolicy", "WeirConfig"], dataPlane),
 
         .executableTarget(
             name: "weir", dependencies: ["WeirServer", "WeirSim"], swiftSettings: strict),
@@ -100,7 +100,7 @@ let package = Package(
                 "WeirServer", "WeirConfig", "WeirProxy", "WeirNet", "WeirPolicy", "WeirTelemetry",
                 "WeirAdmin", "WeirCrypto", "WeirTime",
             ]),
-        tests("WeirSimTests", ["WeirSim", "WeirPolicy", "WeirTime"]),
+        tests("WeirSimTests", ["WeirSim", "WeirConfig", "WeirPolicy", "WeirTime"]),
         tests("TidyTests", []),
     ]
 )

@@ -1,6 +1,6 @@
 // What the verbs of the command do, apart from reading their arguments.
 
-import WeirConfig
+package import WeirConfig
 import WeirTelemetry
 
 /// The verbs `run` and `check`.
@@ -34,6 +34,16 @@ package enum Commands {
         case .refused(let text, let json):
             if asJSON, let json { Terminal.write(json, to: 1) } else { Terminal.write(text) }
             return 1
+        }
+    }
+
+    /// The configuration in `file`; `nil` when it is refused, which has been said then.
+    package static func configuration(file: String) -> Configuration? {
+        switch Candidate.read(file) {
+        case .accepted(let candidate): return candidate.configuration
+        case .refused(let text, _):
+            Terminal.write(text)
+            return nil
         }
     }
 

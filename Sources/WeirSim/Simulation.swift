@@ -22,18 +22,33 @@ package enum Simulation {
         return world.report(seed: seed)
     }
 
+    /// How many attempts the watched request got.
+    static func attempts(scenario: Scenario, seed: UInt64, options: RunOptions) -> Int {
+        var world = World(
+            settings: scenario.settings, scenario: scenario, seed: seed, options: options)
+        world.run()
+        return world.watchedAttempts
+    }
+
     /// Streams name routes and routes clusters by index; what names nothing cannot be simulated.
     private static func isRunnable(_ settings: SimSettings, _ scenario: Scenario) -> Bool {
         scenario.streams.allSatisfy { settings.routes.indices.contains($0.route) }
             && settings.routes.allSatisfy { settings.clusters.indices.contains($0.cluster) }
-            && settings.controlInterval > .zero
+            && settings.controlInterval > .zero && isSmall(settings, scenario)
+    }
+
+    /// An event names streams, faults and endpoints with twelve bits, and a restart with two of
+    /// them.
+    private static func isSmall(_ settings: SimSettings, _ scenario: Scenario) -> Bool {
+        let endpoints = settings.clusters.reduce(0) { $0 + $1.endpoints.count }
+        return endpoints < 1024 && scenario.streams.count < 4096 && scenario.faults.count < 4096
     }
 
     private static func empty(
         _ settings: SimSettings, _ scenario: Scenario, _ seed: UInt64
     ) -> SimReport {
         let wrong = Violation(
-            invariant: "settings", at: .zero, text: "a stream or a route names what is not there")
+            invariant: "settings", at: .zero, text: "a stream or a route names what is not there, or there are too many")
         return SimReport(
             scenario: scenario.name, seed: seed, length: scenario.length,
             classNames: settings.classes, capacity: scenario.capacity(settings), windows: [],

@@ -189,12 +189,10 @@ extension Oracles {
         }
     }
 
-    mutating func attempts(_ request: SimRequest, _ now: Int64) {
+    mutating func attempts(_ request: SimRequest, most: Int, _ now: Int64) {
         expect(request.dueAt > now, "I19", now) {
             "attempt of request \(request.serial) after its deadline"
         }
-        let rules = settings.routes[Int(request.route)].retry
-        let most = 1 + (rules?.attempts ?? 0)
         expect(Int(request.attempts) <= most, "I19", now) {
             "attempt \(request.attempts) of request \(request.serial), which may have \(most)"
         }

@@ -7,7 +7,7 @@ extension SwarmCase {
     /// Each endpoint can do so much a second, whatever its shape.
     private static let capacity = 200.0
 
-    package var scenario: Scenario {
+    var story: Scenario {
         // A stream of chance for each part: what is made smaller changes nothing else.
         var shape = Chance(seed: seed, label: "shape")
         let workers = [2, 4, 8, 16][Int(shape.below(4))]
@@ -23,7 +23,7 @@ extension SwarmCase {
             settings: settings(slowest: model.service))
         scenario.streams = streams(service: model.service)
         scenario.faults = storm(service: model.service)
-        scenario.windows = [Window("calm", stormy + .seconds(5), stormy + calm)]
+        scenario.windows = [Window("calm", stormy + recovery, stormy + calm)]
         return scenario
     }
 

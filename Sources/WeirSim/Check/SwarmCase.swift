@@ -42,7 +42,7 @@ package struct SwarmCase: Equatable, Sendable, CustomStringConvertible {
     /// Offered in the stormy time, in percent of the capacity.
     package var load: Int
 
-    /// - Parameter scale: how many times as long as the shortest case; 1 is about 9 s.
+    /// - Parameter scale: how many times as long the stormy time is as 2 s.
     package init(seed: UInt64, scale: Int = 1) {
         var chance = Chance(seed: seed, label: "case")
         self.seed = seed
@@ -51,13 +51,20 @@ package struct SwarmCase: Equatable, Sendable, CustomStringConvertible {
         if !chance.isHit(share32(0.3)) { policies.remove(.shadow) }
         if !chance.isHit(share32(0.3)) { policies.remove(.breaker) }
         if chance.isHit(share32(0.5)) { policies.formUnion([.concurrency, .queue]) }
+        // A third of all cases must recover.
+        if chance.isHit(share32(0.3)) {
+            policies.formUnion([.concurrency, .queue])
+            policies.subtract([.breaker, .rates, .tenantCaps, .ceilings, .shadow])
+        }
         self.policies = policies
-        endpoints = 1 + Int(chance.below(8))
+        // Mostly few, which costs less and shows as much.
+        endpoints = 1 + Int(chance.below(2 + chance.below(5)))
         tenants = 1 + Int(chance.below(12))
         faults = Int(chance.below(5))
         stormy = .milliseconds(2000 * Int64(max(scale, 1)))
-        calm = .milliseconds(7000)
+        calm = .seconds(1)
         load = 30 + Int(chance.below(220))
+        if mustRecover { calm = .seconds(policies.contains(.outlier) ? 11 : 7) }
     }
 
     package var description: String {
@@ -74,7 +81,10 @@ package struct SwarmCase: Equatable, Sendable, CustomStringConvertible {
             && policies.isDisjoint(with: [.breaker, .rates, .tenantCaps, .ceilings, .shadow])
     }
 
-    /// Requests a second in calm weather, in percent of the capacity. An ejection that is in force
-    /// when the weather changes may take up to half of the endpoints out for a while.
-    var calmLoad: Int { policies.contains(.outlier) ? min(load, 40) : min(load, 75) }
+    /// Offered in calm weather, in percent of the capacity.
+    var calmLoad: Int { min(load, 75) }
+
+    /// From when on in calm weather nearly all must be served: after five seconds; where ejections
+    /// of up to four seconds may be in force when the weather changes, after they are over.
+    var recovery: Interval { max(calm - .seconds(2), .zero) }
 }

@@ -28,7 +28,7 @@ package enum Sweep {
         var options = RunOptions()
         options.checks = .all
         options.sabotage = sabotage
-        let scenario = swarm.scenario
+        let scenario = swarm.story
         let report = Simulation.run(scenario: scenario, seed: swarm.seed, options: options)
         return report.violations + liveness(swarm, report)
     }
@@ -92,8 +92,8 @@ package enum Sweep {
         }
         let half = Interval(nanoseconds: swarm.stormy.nanoseconds / 2)
         if half >= .milliseconds(100) { add { $0.stormy = half } }
-        // Liveness is judged from the fifth calm second on.
-        if swarm.calm > .seconds(7) || swarm.calm > .zero && !swarm.mustRecover {
+        // Liveness is judged in the last two calm seconds.
+        if swarm.calm > .zero, !swarm.mustRecover {
             add { $0.calm = Interval(nanoseconds: $0.calm.nanoseconds / 2 / 1_000_000 * 1_000_000) }
         }
         if swarm.endpoints > 1 { add { $0.endpoints /= 2 } }

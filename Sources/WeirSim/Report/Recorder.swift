@@ -47,7 +47,7 @@ struct Recorder {
     var wishesGranted = 0
     var retries = 0
     var retriesOverBudget = 0
-    private let classCount: Int
+    let classCount: Int
     private var recent = LatencyCounts()
     private var digest: UInt64 = 0xCBF2_9CE4_8422_2325
 

@@ -3,7 +3,12 @@
 import WeirTime
 
 struct Source {
-    let stream: Stream
+    // What each request asks for, apart from what must be copied with care.
+    let route: Int
+    let priority: UInt8?
+    let sendsDeadline: Bool
+    let isIdempotent: Bool
+    let work: Double
     let retries: ClientRetries
     let slo: Int64
     let patience: Int64
@@ -21,7 +26,11 @@ struct Source {
     private let sums: [UInt64]
 
     init(_ stream: Stream, seed: UInt64) {
-        self.stream = stream
+        route = stream.route
+        priority = stream.priority
+        sendsDeadline = stream.sendsDeadline
+        isIdempotent = stream.isIdempotent
+        work = stream.work
         retries = stream.retries
         slo = stream.slo.nanoseconds
         patience = stream.patience.nanoseconds

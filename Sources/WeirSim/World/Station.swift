@@ -45,6 +45,8 @@ struct JobQueue {
 
 struct Station {
     let model: EndpointModel
+    /// Nanoseconds.
+    let meanWork: Double
     var busy = 0
     var queue = JobQueue()
     /// Restarts, modulo 4: what was begun before one never ends.
@@ -68,7 +70,10 @@ struct Station {
         var isDead = false
     }
 
-    init(_ model: EndpointModel) { self.model = model }
+    init(_ model: EndpointModel) {
+        self.model = model
+        meanWork = Double(model.service.nanoseconds)
+    }
 
     /// How long a piece of work takes that begins now.
     func duration(_ work: Int64) -> Int64 {

@@ -9,10 +9,6 @@ extension World {
 
     var instant: Instant { Instant(nanoseconds: now) }
 
-    func route(_ slot: Int) -> SimRoute {
-        settings.routes[sources[Int(requests[slot].stream)].stream.route]
-    }
-
     func cluster(_ slot: Int) -> Int { Int(requests[slot].cluster) }
 
     /// The governing stages before dispatch.
@@ -51,8 +47,7 @@ extension World {
 
     private mutating func search(_ slot: Int, _ cluster: Int) -> Int? {
         let governor = clusters[cluster]
-        guard governor.isQueueEmpty || options.sabotage == .skipsQueue, governor.take()
-        else { return nil }
+        guard governor.isQueueEmpty, governor.take() else { return nil }
         let isPanicking = governor.isPanicking
         for _ in 0..<Self.races {
             guard let picked = pick(slot, cluster, isPanicking) else { break }
@@ -80,14 +75,13 @@ extension World {
         let endpoints = endpoints
         let first = ranges[cluster].lowerBound
         let now = instant
-        let isBlind = options.sabotage == .ignoresEjection
         let index = balancers[cluster].pick(
             chance: &balancing, hash: nil,
             load: { endpoints[first + $0].requestsInFlight },
             latency: { endpoints[first + $0].latency(now: now) },
             scale: { endpoints[first + $0].weightScale(now: now) },
             excluding: {
-                excluding($0) || !endpoints[first + $0].hasRoom(isPanicking: isPanicking || isBlind)
+                excluding($0) || !endpoints[first + $0].hasRoom(isPanicking: isPanicking)
             })
         return index.map { first + $0 }
     }
@@ -105,8 +99,10 @@ extension World {
         let tenant = Int(requests[slot].tenant)
         requests[slot].step &+= 1
         let waiter = Subject.word(slot + 1, requests[slot].step)
+        let isSwapped = options.sabotage == .swapsClasses
         let request = AdmissionQueue.Request(
-            priority: requests[slot].priority, tenant: RateBook.key(of: tenant),
+            priority: isSwapped ? 7 - requests[slot].priority : requests[slot].priority,
+            tenant: RateBook.key(of: tenant),
             weight: rates.weight(of: tenant),
             deadline: Instant(nanoseconds: requests[slot].dueAt), waiter: waiter,
             isRetry: requests[slot].attempts > 0)
@@ -172,15 +168,14 @@ extension World {
         guard slot >= 0, slot < requests.count, requests[slot].step == subject.count,
             requests[slot].phase == .queued
         else {
-            if let endpoint = verdict.endpoint { giveBack(endpoint, of: verdict.cluster) }
+            if let endpoint = verdict.endpoint { giveBack(endpoint, verdict) }
             return
         }
         requests[slot].phase = .called
         requests[slot].step &+= 1
         requests[slot].calledRefusal = verdict.refusal
         requests[slot].endpoint = verdict.endpoint.map { Int32($0.id) - 1 } ?? -1
-        // When the endpoint's place was taken, and so what gives it back.
-        requests[slot].startedAt = now
+        requests[slot].startedAt = verdict.startedAt.nanoseconds
         oracles.decided(requests[slot], cluster(slot), requests, now)
         if let endpoint = verdict.endpoint { hold(slot, Int(endpoint.id) - 1) }
         guard settings.verdictDelay > .zero else { return verdictArrives(slot) }
@@ -201,9 +196,9 @@ extension World {
         attempt(slot, at: endpoint, since: requests[slot].startedAt)
     }
 
-    private mutating func giveBack(_ endpoint: EndpointGovernor, of cluster: ClusterGovernor) {
-        endpoint.finish(.unsent, startedAt: instant, hasAnswered: false, now: instant)
-        cluster.permitReturned(by: endpoint, now: instant, verdicts: &verdicts)
+    private mutating func giveBack(_ endpoint: EndpointGovernor, _ verdict: WaitVerdict) {
+        Permit(cluster: verdict.cluster, endpoint: endpoint, startedAt: verdict.startedAt)
+            .settle(.unsent, now: instant, verdicts: &verdicts)
     }
 
     /// The client of a request that has been called is gone: so is whatever it was called for.

@@ -16,15 +16,15 @@ extension World {
         requests[slot].phase = .underWay
         requests[slot].step &+= 1
         requests[slot].attempts += 1
+        if requests[slot].serial == options.watched { watchedAttempts += 1 }
         recorder.attempts(at: now)
         recorder.decide(requests[slot].serial << 16 | UInt64(endpoint) << 4 | 9)
-        oracles.attempts(requests[slot], now)
+        oracles.attempts(
+            requests[slot], most: routes[Int(requests[slot].route)].mostAttempts, now)
         let subject = Subject.word(slot, requests[slot].step)
-        if let rules = route(slot).retry, rules.perTryTimeout != .max,
-            later(rules.perTryTimeout.nanoseconds) < requests[slot].dueAt
-        {
-            queue.planTimer(
-                .tryTimeout, after: rules.perTryTimeout.nanoseconds, subject: subject)
+        let limit = routes[Int(requests[slot].route)].tryTimeout
+        if limit != .max, later(limit) < requests[slot].dueAt {
+            queue.planTimer(.tryTimeout, after: limit, subject: subject)
         }
         send(slot, to: endpoint, subject)
     }
@@ -66,11 +66,11 @@ extension World {
 
     /// A request's work is its own: it is as large whoever does it and whenever.
     private func size(_ slot: Int, _ endpoint: Int) -> Int64 {
-        let model = stations[endpoint].model
+        let mean = stations[endpoint].meanWork
         let number = requests[slot].serial &* 16 &+ UInt64(requests[slot].attempts)
         var chance = Chance(seed: workSeed ^ (number &* 0xD6E8_FEB8_6659_FD93))
-        let scale = sources[Int(requests[slot].stream)].stream.work
-        let work = model.law.draw(&chance) * Double(model.service.nanoseconds) * scale
+        let scale = sources[Int(requests[slot].stream)].work
+        let work = stations[endpoint].model.law.draw(&chance) * mean * scale
         return Int64(max(min(work, 1e14), 1))
     }
 
@@ -147,15 +147,13 @@ extension World {
             settle(slot, outcome, hasAnswered: true)
             serve(slot)
         case .serverError(let status):
-            let rules = route(slot).retry
             settle(slot, outcome, hasAnswered: true)
-            let condition = rules?.condition(status: status) ?? []
+            let condition = rules(slot)?.condition(status: status) ?? []
             if retries(slot, condition, at: endpoint) { return }
             passOn(slot)
         case .busy(let retryAfter):
-            let rules = route(slot).retry
             settle(slot, outcome, hasAnswered: true)
-            let condition = rules?.condition(status: 503) ?? []
+            let condition = rules(slot)?.condition(status: 503) ?? []
             if retries(slot, condition, at: endpoint, retryAfter: retryAfter) { return }
             passOn(slot)
         case .connectFailure:
@@ -185,16 +183,20 @@ extension World {
 
     // MARK: Another one
 
+    private func rules(_ slot: Int) -> RetryRules? {
+        settings.routes[Int(requests[slot].route)].retry
+    }
+
     /// Arranges another attempt after one that has failed; `false` when that failure stands.
     private mutating func retries(
         _ slot: Int, _ condition: RetryConditions, at endpoint: Int, isUnprocessed: Bool = false,
         retryAfter: Interval? = nil
     ) -> Bool {
-        guard let rules = route(slot).retry, rules.includes(condition),
+        guard let rules = rules(slot), rules.includes(condition),
             Int(requests[slot].attempts) <= rules.attempts
         else { return false }
-        let stream = sources[Int(requests[slot].stream)].stream
-        guard isUnprocessed || (stream.isIdempotent && rules.allows(1)) else { return false }
+        let isRepeatable = sources[Int(requests[slot].stream)].isIdempotent && rules.allows(1)
+        guard isUnprocessed || isRepeatable else { return false }
         let remaining = Instant(nanoseconds: requests[slot].dueAt) - instant
         guard
             let delay = rules.delay(

@@ -36,15 +36,15 @@ extension World {
     /// A request arrives at weir.
     private mutating func enter(_ slot: Int) {
         let source = Int(requests[slot].stream)
-        let stream = sources[source].stream
-        let route = settings.routes[stream.route]
+        let route = sources[source].route
+        let isHasty = sources[source].sendsDeadline
         serial += 1
-        let classes = recorder.classes[0].count
+        let classes = recorder.classCount
         requests[slot].use &+= 1
         requests[slot].step &+= 1
         requests[slot].serial = serial
-        requests[slot].route = Int32(stream.route)
-        requests[slot].cluster = Int32(route.cluster)
+        requests[slot].route = Int32(route)
+        requests[slot].cluster = Int32(routes[route].cluster)
         requests[slot].attempts = 0
         requests[slot].holdsRetry = false
         requests[slot].hasUsedFreeRetry = false
@@ -53,18 +53,18 @@ extension World {
         requests[slot].tried = TriedEndpoints()
         requests[slot].breaker = nil
         requests[slot].arrivedAt = now
-        var priority = Int(stream.priority ?? route.priority)
+        var priority = Int(sources[source].priority ?? routes[route].priority)
         if serial == options.raised { priority -= 1 }
         requests[slot].priority = UInt8(min(max(priority, 0), classes - 1))
         let patience = sources[source].patience
         let leaves = later(patience)
-        requests[slot].deadline = stream.sendsDeadline ? leaves : .max
-        requests[slot].dueAt = min(requests[slot].deadline, later(route.timeout.nanoseconds))
+        requests[slot].deadline = isHasty ? leaves : .max
+        requests[slot].dueAt = min(requests[slot].deadline, later(routes[route].timeout))
         requests[slot].phase = .backoff
         recorder.arrives(requests[slot])
         let subject = Subject.word(slot, requests[slot].use)
         // One that says how long it waits is answered by then.
-        if patience != .max, !stream.sendsDeadline {
+        if patience != .max, !isHasty {
             queue.planTimer(.patienceOver, after: patience, subject: subject)
         }
         let limit = requests[slot].dueAt

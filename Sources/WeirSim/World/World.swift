@@ -9,6 +9,8 @@ struct RunOptions: Sendable {
     var checks = Oracles.Extent.cheap
     /// The request of this serial number has the class above its own.
     var raised: UInt64?
+    /// The request of this serial number is asked after by `Simulation.attempts`.
+    var watched: UInt64?
     /// A seeded mistake, so that a test can see an oracle find it.
     var sabotage = Sabotage.none
 
@@ -16,12 +18,10 @@ struct RunOptions: Sendable {
         case none
         /// Every hundredth permit is never given back.
         case leaksPermits
-        /// Requests that need not wait go ahead of those that wait.
-        case skipsQueue
+        /// The queue is told that the worst class is the best.
+        case swapsClasses
         /// Retries ask no budget.
         case ignoresBudget
-        /// Ejected endpoints are used.
-        case ignoresEjection
     }
 }
 
@@ -32,6 +32,17 @@ struct World: ~Copyable {
     let scenario: Scenario
     let options: RunOptions
     let end: Int64
+    /// What each request needs of its route.
+    let routes: [RouteRow]
+
+    struct RouteRow {
+        let cluster: Int
+        let priority: UInt8
+        /// Nanoseconds.
+        let timeout: Int64
+        let tryTimeout: Int64
+        let mostAttempts: Int
+    }
 
     var queue = EventQueue()
     var now: Int64 = 0
@@ -59,6 +70,7 @@ struct World: ~Copyable {
     var serial: UInt64 = 0
     let workSeed: UInt64
     var isClosing = false
+    var watchedAttempts = 0
 
     // Streams of chance, one for each use: what one draws shifts no other.
     var balancing: Chance
@@ -72,6 +84,12 @@ struct World: ~Copyable {
         self.scenario = scenario
         self.options = options
         end = scenario.length.nanoseconds
+        routes = settings.routes.map {
+            RouteRow(
+                cluster: $0.cluster, priority: $0.priority, timeout: $0.timeout.nanoseconds,
+                tryTimeout: ($0.retry?.perTryTimeout ?? .max).nanoseconds,
+                mostAttempts: 1 + ($0.retry?.attempts ?? 0))
+        }
         recorder = Recorder(scenario, classes: max(settings.classes.count, 1))
         var governors = ContiguousArray<EndpointGovernor>()
         var owners = ContiguousArray<Int>()
@@ -188,20 +206,19 @@ struct World: ~Copyable {
     /// The request is still the one that the event is about, whatever its step.
     func isInUse(_ event: Event) -> Bool {
         let subject = Subject(event.subject)
-        let request = requests[subject.slot]
-        return request.use == subject.count && request.phase != .free && request.phase != .away
+        let phase = requests[subject.slot].phase
+        return requests[subject.slot].use == subject.count && phase != .free && phase != .away
     }
 
     private mutating func follow(_ timer: Event) {
         let requests = requests
         queue.follow(timer) { event in
             let subject = Subject(event.subject)
-            let request = requests[subject.slot]
             if event.kind == .tryTimeout || event.kind == .waitExpired {
-                return request.step != subject.count
+                return requests[subject.slot].step != subject.count
             }
-            return request.use != subject.count || request.phase == .free
-                || request.phase == .away
+            let phase = requests[subject.slot].phase
+            return requests[subject.slot].use != subject.count || phase == .free || phase == .away
         }
     }
 }

@@ -1,0 +1,58 @@
+// Random worlds under all oracles, and oracles that find seeded mistakes.
+
+import Testing
+import WeirTime
+
+@testable import WeirSim
+
+@Suite struct SweepTests {
+    @Test(arguments: 0..<8 as Range<UInt64>)
+    func `every invariant holds in two hundred random worlds`(part: UInt64) {
+        let count: UInt64 = Effort.isThorough ? 250 : 25
+        let failures = Sweep.run(seeds: part * count..<(part + 1) * count)
+        #expect(failures.isEmpty, "\(failures.map(\.description).joined(separator: "\n"))")
+    }
+
+    private static func invariants(_ sabotage: RunOptions.Sabotage) -> Set<String> {
+        var found: Set<String> = []
+        for seed in 0..<12 as Range<UInt64> {
+            var swarm = SwarmCase(seed: seed)
+            swarm.calm = .seconds(1)
+            swarm.policies.remove(.shadow)
+            swarm.policies.formUnion([.queue, .concurrency, .outlier, .retries])
+            found.formUnion(Sweep.check(swarm, sabotage: sabotage).map(\.invariant))
+        }
+        return found.subtracting(["I30"])
+    }
+
+    @Test func `permits that are never given back are found`() {
+        #expect(Self.invariants(.leaksPermits).contains("I15"))
+    }
+
+    @Test func `a worse class served before a better one is found`() {
+        #expect(Self.invariants(.swapsClasses).isSuperset(of: ["I8", "I9"]))
+    }
+
+    @Test func `retries beyond the budget are found`() {
+        #expect(Self.invariants(.ignoresBudget).contains("I18"))
+    }
+
+    @Test func `without a seeded mistake nothing is found`() {
+        #expect(Self.invariants(.none) == [])
+    }
+
+    @Test func `a failing case is made as small as it gets`() throws {
+        let swarm = try #require(
+            (0..<40 as Range<UInt64>).map { SwarmCase(seed: $0) }.first {
+                Sweep.check($0, sabotage: .leaksPermits).contains { $0.invariant == "I15" }
+            })
+        let smallest = Sweep.shrink(swarm, invariant: "I15", sabotage: .leaksPermits)
+        let found = Sweep.check(smallest, sabotage: .leaksPermits)
+        #expect(found.contains { $0.invariant == "I15" })
+        #expect(smallest.endpoints == 1)
+        #expect(smallest.tenants == 1)
+        #expect(smallest.faults == 0)
+        #expect(smallest.load < swarm.load)
+        #expect(smallest.policies.isSubset(of: swarm.policies))
+    }
+}
