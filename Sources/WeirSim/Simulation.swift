@@ -48,7 +48,8 @@ package enum Simulation {
         _ settings: SimSettings, _ scenario: Scenario, _ seed: UInt64
     ) -> SimReport {
         let wrong = Violation(
-            invariant: "settings", at: .zero, text: "a stream or a route names what is not there, or there are too many")
+            invariant: "settings", at: .zero,
+            text: "a stream or a route names what is not there, or there are too many")
         return SimReport(
             scenario: scenario.name, seed: seed, length: scenario.length,
             classNames: settings.classes, capacity: scenario.capacity(settings), windows: [],
