@@ -35,7 +35,8 @@ import WeirTime
         let bare = try #require(plain.window("trouble")).classes[1]
         let ours = try #require(trouble.latency.quantile(0.99)).seconds
         #expect(ours <= 0.3 * (try #require(bare.latency.quantile(0.99)).seconds))
-        #expect(trouble.goodRate >= 0.9994)
+        // What was sent to it before it was out is a larger part of a shorter time.
+        #expect(trouble.goodRate >= (Effort.isThorough ? 0.9994 : 0.999))
         #expect(try #require(Self.firstEjection(report, of: 0)) <= 11)
     }
 

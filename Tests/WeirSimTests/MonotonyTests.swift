@@ -1,6 +1,7 @@
 // I31: a better class never makes a request's fate worse.
 
 import Testing
+import WeirPolicy
 import WeirTime
 
 @testable import WeirSim
