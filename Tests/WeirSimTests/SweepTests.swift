@@ -9,7 +9,12 @@ import WeirTime
     @Test(arguments: 0..<8 as Range<UInt64>)
     func `every invariant holds in two hundred random worlds`(part: UInt64) {
         let count: UInt64 = Effort.isThorough ? 250 : 25
-        let failures = Sweep.run(seeds: part * count..<(part + 1) * count)
+        let failures = (part * count..<(part + 1) * count).compactMap { seed in
+            var swarm = SwarmCase(seed: seed)
+            // Calm weather is most of the work: in debug builds a quarter of the cases has it.
+            if !Effort.isThorough, seed % 4 != 0 { swarm.calm = .seconds(1) }
+            return Sweep.failure(of: swarm)
+        }
         #expect(failures.isEmpty, "\(failures.map(\.description).joined(separator: "\n"))")
     }
 

@@ -81,9 +81,9 @@ package struct SwarmCase: Equatable, Sendable, CustomStringConvertible {
             && policies.isDisjoint(with: [.breaker, .rates, .tenantCaps, .ceilings, .shadow])
     }
 
-    /// Offered in calm weather, in percent of the capacity. At 75 % a case in a hundred takes longer
-    /// to recover: endpoints that serve 200 a second are measured slowly, and one that is alone
-    /// has nobody to take its load while it is.
+    /// Offered in calm weather, in percent of the capacity. At 75 % a case in a hundred takes
+    /// longer to recover: endpoints that serve 200 a second are measured slowly, and one that is
+    /// alone has nobody to take its load while it is.
     var calmLoad: Int { min(load, 60) }
 
     /// From when on in calm weather nearly all must be served.

@@ -36,7 +36,9 @@ package enum Sweep {
     /// I30: ten seconds after the last fault, or twelve where ejections may be in force, nearly
     /// everything is served.
     private static func liveness(_ swarm: SwarmCase, _ report: SimReport) -> [Violation] {
-        guard swarm.mustRecover, let calm = report.window("calm"), calm.offered > 0 else {
+        guard swarm.mustRecover, swarm.calm >= .seconds(5), let calm = report.window("calm"),
+            calm.offered > 0
+        else {
             return []
         }
         let served = Double(calm.served) / Double(calm.offered)
