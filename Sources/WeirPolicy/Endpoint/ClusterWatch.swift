@@ -184,13 +184,15 @@ package final class ClusterWatch {
     }
 
     /// Endpoints of a cluster are interchangeable: who has not been measured yet begins with the
-    /// median of the others.
+    /// median of the others, and whose base is a guess guesses no higher than what was measured.
     private func shareBaselines() {
-        guard watches.contains(where: { $0.limiter.baseline == nil }) else { return }
-        let known = watches.compactMap(\.limiter.baseline).sorted()
+        guard watches.contains(where: { !$0.limiter.isBaselineMeasured }) else { return }
+        let measured = watches.filter(\.limiter.isBaselineMeasured)
+        let known = (measured.isEmpty ? watches : measured).compactMap(\.limiter.baseline).sorted()
         guard !known.isEmpty else { return }
         for index in watches.indices {
-            watches[index].limiter.adopt(baseline: known[known.count / 2])
+            watches[index].limiter.adopt(
+                baseline: known[known.count / 2], isMeasured: !measured.isEmpty)
         }
     }
 

@@ -25,34 +25,14 @@ package import WeirTime
 ///   that the base is too low. One that is a quarter too low would hold a server with a hundred
 ///   workers at forty; one that is much too low is how gradient limiters refuse nearly all.
 package struct ConcurrencyLimiter: Sendable {
-    /// What was seen between two looks.
-    package struct Window: Equatable, Sendable {
-        package var samples: Int
-        /// Nanoseconds.
-        package var latency: Double
-        /// Answers a second.
-        package var rate: Double
-        /// The most requests in flight.
-        package var peak: Int
-        /// Answers that asked for less, for each other one.
-        package var busyShare = 0.0
-        /// The share of samples that are no answers, but attempts given up after their time.
-        package var timeoutShare = 0.0
-
-        package init(samples: Int, latency: Double, rate: Double, peak: Int) {
-            self.samples = samples
-            self.latency = latency
-            self.rate = rate
-            self.peak = peak
-        }
-    }
-
-    fileprivate struct Reference: Sendable {
-        var limit: Double
-        var rate: Double
-        var latency: Double
-        var samples: Double
-        var at: Instant
+    /// How the baseline is known.
+    private enum Origin {
+        /// From a load that may have been too much, or from the cluster's other endpoints.
+        case guess
+        /// From what more in flight brought.
+        case inference
+        /// From a low load.
+        case measurement
     }
 
     private enum Phase: Sendable {
@@ -67,8 +47,7 @@ package struct ConcurrencyLimiter: Sendable {
     private var size: Double
     /// Nanoseconds: the latency without a queue.
     package private(set) var baseline: Double?
-    /// Measured at this endpoint at a low load, rather than guessed.
-    private var isBaselineTrusted = false
+    private var origin = Origin.guess
     /// The endpoint answers much faster than it should be able to.
     private var isBaselineDoubtful = false
     /// The limit is certainly reached, and for so long that a wrong base would have done harm.
@@ -101,6 +80,7 @@ package struct ConcurrencyLimiter: Sendable {
     /// Samples of a window, and a window's or probe's length where they are few.
     package static let samples = 50
     package static let fewSamples = 10
+    private static let climbingSamples = 20
     package static let patience = Interval.seconds(1)
     /// Longer than this is not waited for, even if answers take longer.
     private static let longestRound = 3_000_000_000.0
@@ -117,6 +97,7 @@ package struct ConcurrencyLimiter: Sendable {
         case .stretching(let wide, _): wide
         }
     }
+    package var isBaselineMeasured: Bool { origin == .measurement }
     package var isProbing: Bool { if case .probing = phase { true } else { false } }
 
     /// Samples that make a window: more for a larger limit, of which an error is a larger part,
@@ -124,7 +105,8 @@ package struct ConcurrencyLimiter: Sendable {
     package var wantedSamples: Int {
         let least =
             switch phase {
-            case .steady: Self.samples
+            // So few in flight cannot look like a queue by chance.
+            case .steady: isClimbing && isBaselineMeasured ? Self.climbingSamples : Self.samples
             case .probing: baseline == nil ? 4 * Self.samples : Self.samples
             case .stretching: 8 * Self.samples
             }
@@ -154,7 +136,7 @@ package struct ConcurrencyLimiter: Sendable {
     package mutating func beginProbe(now: Instant) {
         guard let last else { return }
         isProbeForced = baseline == nil || isProbeUrgent(now)
-        if isBaselineDoubtful { isBaselineTrusted = false }
+        if isBaselineDoubtful { origin = .guess }
         (isBaselineDoubtful, isProbeOverdue) = (false, false)
         probeBegan = now
         let load = min(size, Double(last.peak))
@@ -184,7 +166,10 @@ package struct ConcurrencyLimiter: Sendable {
         let fall = max(0.45, min(0.7, 1 - 2 * spread))
         let isNoSlower = isFull && window.peak >= cap && window.rate > fall * before.rate
         if cap > 2, isNoSlower || window.isTimedOut {
-            // Not clearly fewer answers with a third in flight: there may be a queue even now.
+            // Not clearly fewer answers with so few in flight: there may be a queue even now.
+            var before = before
+            before.raise(to: window)
+            last = window
             phase = .probing(cap: max(2, cap / 2), before: before, isFull: isFull)
             return settle(now)
         }
@@ -217,17 +202,18 @@ package struct ConcurrencyLimiter: Sendable {
 
     /// Takes in a latency measured without a queue.
     private mutating func learn(_ latency: Double) {
-        if let baseline, isBaselineTrusted, abs(latency / baseline - 1) < 0.5 {
+        if let baseline, isBaselineMeasured, latency > 0.5 * baseline {
             self.baseline = 0.7 * baseline + 0.3 * latency
         } else {
             baseline = latency
-            isBaselineTrusted = true
+            origin = .measurement
         }
     }
 
-    /// A first guess, from endpoints of the same cluster.
-    package mutating func adopt(baseline guess: Double) {
-        if baseline == nil { baseline = guess }
+    /// A first guess, from endpoints of the same cluster; or what was measured at them.
+    package mutating func adopt(baseline guess: Double, isMeasured: Bool) {
+        guard origin == .guess else { return }
+        baseline = isMeasured ? min(baseline ?? guess, guess) : baseline ?? guess
     }
 
     // MARK: Windows
@@ -251,7 +237,7 @@ package struct ConcurrencyLimiter: Sendable {
             return settle(now)
         }
         last = window
-        if window.isTimedOut { return cut(now, settings) }
+        if window.isTimedOut { return cut(window, now, settings) }
         if window.busyShare >= 0.25 {
             isClimbing = false
             reference = nil
@@ -275,11 +261,14 @@ package struct ConcurrencyLimiter: Sendable {
     /// Attempts that are given up all take as long as they may: their latency tells nothing of a
     /// queue, and more of them are no more throughput. Too many in flight is the one cause that a
     /// limit can do something about. What it gives up comes back as fast as a limit climbs.
-    private mutating func cut(_ now: Instant, _ settings: ConcurrencySettings) {
+    private mutating func cut(
+        _ window: Window, _ now: Instant, _ settings: ConcurrencySettings
+    ) {
         if baseline == nil { suspectsQueue = true }
         isClimbing = true
         reference = nil
-        resize(max(size * 0.8, min(size, Self.leastCut)), settings)
+        let kept = max(0.5, 1 - window.timeoutShare)
+        resize(max(size * kept, min(size, Self.leastCut)), settings)
         settle(now)
     }
 
@@ -292,6 +281,8 @@ package struct ConcurrencyLimiter: Sendable {
             baseline = window.latency
             return
         }
+        // The probe that will tell waits for its turn.
+        guard !suspectsQueue else { return }
         guard let reference else {
             self.reference = Reference(window, limit: size, at: now)
             // Where answers take long already, a longer queue would be felt.
@@ -410,7 +401,7 @@ package struct ConcurrencyLimiter: Sendable {
         phase = .steady
         plateau = nil
         settle(now)
-        if window.isTimedOut { return cut(now, settings) }
+        if window.isTimedOut { return cut(window, now, settings) }
         guard window.peak >= wide, before.rate > 0 else { return }
         let growth = Double(wide) / before.limit
         let gain = window.rate / before.rate
@@ -428,6 +419,7 @@ package struct ConcurrencyLimiter: Sendable {
         }
         // Answers grew as the limit did: what looked like a queue was a base too low.
         baseline = max(baseline ?? before.latency, before.latency)
+        origin = .inference
         reference = nil
         isClimbing = true
         nextStretch = now
@@ -464,26 +456,5 @@ package struct ConcurrencyLimiter: Sendable {
     private mutating func settle(_ now: Instant) {
         let round = min(last?.latency ?? 0, Self.longestRound)
         settlesUntil = now + Interval(nanoseconds: Int64(round))
-    }
-}
-
-extension ConcurrencyLimiter.Window {
-    /// Too many attempts came to nothing for the others to speak for all.
-    fileprivate var isTimedOut: Bool { timeoutShare >= 0.25 }
-}
-
-extension ConcurrencyLimiter.Reference {
-    fileprivate init(_ window: ConcurrencyLimiter.Window, limit: Double, at now: Instant) {
-        self.init(
-            limit: limit, rate: window.rate, latency: window.latency,
-            samples: Double(max(window.samples, 1)), at: now)
-    }
-
-    /// Takes in another window of about the same limit.
-    fileprivate mutating func merge(_ other: Self) {
-        rate += (other.rate - rate) / 4
-        latency += (other.latency - latency) / 4
-        samples = min(samples + other.samples, 4 * other.samples)
-        at = other.at
     }
 }

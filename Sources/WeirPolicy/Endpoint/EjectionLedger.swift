@@ -17,6 +17,7 @@ final class EjectionLedger: Sendable {
         var reason: EjectionReason?
         /// When `ejections` last changed, or the endpoint came back.
         var since = Instant.distantPast
+        var returnedAt = Instant.distantPast
         /// Would be out until then, in shadow mode.
         var shadowUntil: Instant?
     }
@@ -33,6 +34,8 @@ final class EjectionLedger: Sendable {
     private let page = Mutex(Page())
     /// Health that takes one ejection off the count.
     private static let healthPerEjection = Interval.seconds(60)
+    /// How long who comes back has to show again what load it bears.
+    fileprivate static let recovery = Interval.seconds(5)
     /// Events between two ticks at most: there is one thread to drain them, and many to add.
     private static let maxEvents = 4096
 
@@ -100,6 +103,7 @@ final class EjectionLedger: Sendable {
             guard !governor.condition.isDisjoint(with: [.ejected, .probation]) else { return }
             page.members[index].record.until = nil
             page.members[index].record.since = now
+            page.members[index].record.returnedAt = now
             governor.forgetRows(from: now)
             governor.clear([.ejected, .probation])
             governor.beginSlowStart(now)
@@ -187,21 +191,24 @@ extension EjectionLedger.Page {
     }
 
     /// The others' limits bear the load, with a tenth to spare. The candidate's part of it is taken
-    /// as that of any other: it may look busy only because it is slow.
+    /// as that of any other: it may look busy only because it is slow. Who has just come back is
+    /// not counted upon: it looks quick and idle since it has had no load, and two endpoints would
+    /// take turns at being out.
     private func canDoWithout(_ candidate: Int, now: Instant) -> Bool {
         var places = 0
         var load = 0
         var others = 0
         for index in members.indices where index != candidate && !isOut(index, now: now) {
-            let governor = members[index].governor
+            let (governor, record) = members[index]
             guard governor.isAvailable else { continue }
+            if now - record.returnedAt < EjectionLedger.recovery { continue }
             let limit = governor.currentLimit
             if limit == .max { return true }
             places += min(limit, 1 << 20)
             load += governor.requestsInFlight
             others += 1
         }
-        return places * 10 * others >= load * 11 * (others + 1)
+        return others > 0 && places * 10 * others >= load * 11 * (others + 1)
     }
 
     /// For `base` · 2^k, of which a half is chance, so that endpoints ejected together do not come
