@@ -16,7 +16,7 @@ extension SwarmCase {
         let model = EndpointModel(
             workers: workers, service: Interval(nanoseconds: Int64(nanoseconds)),
             law: laws[Int(shape.below(3))],
-            backlog: shape.below(4) == 0 && !mustRecover ? workers * 4 : .max,
+            backlog: shape.below(4) == 0 ? workers * 4 : .max,
             dropsAbandoned: shape.below(2) == 0)
         var scenario = Scenario(
             "sweep", description, length: stormy + calm, streams: [], models: [model],

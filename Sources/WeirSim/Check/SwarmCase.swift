@@ -64,7 +64,7 @@ package struct SwarmCase: Equatable, Sendable, CustomStringConvertible {
         stormy = .milliseconds(2000 * Int64(max(scale, 1)))
         calm = .seconds(1)
         load = 30 + Int(chance.below(220))
-        if mustRecover { calm = .seconds(policies.contains(.outlier) ? 14 : 12) }
+        if mustRecover { calm = .seconds(policies.contains(.outlier) ? 11 : 7) }
     }
 
     package var description: String {
@@ -81,11 +81,11 @@ package struct SwarmCase: Equatable, Sendable, CustomStringConvertible {
             && policies.isDisjoint(with: [.breaker, .rates, .tenantCaps, .ceilings, .shadow])
     }
 
-    /// Offered in calm weather, in percent of the capacity. At 75 % a case in a hundred takes
-    /// longer to recover: endpoints that serve 200 a second are measured slowly, and one that is
-    /// alone has nobody to take its load while it is.
-    var calmLoad: Int { min(load, 60) }
+    /// Offered in calm weather, in percent of the capacity. An ejection that is in force when the
+    /// weather changes takes an endpoint out for a while.
+    var calmLoad: Int { min(load, policies.contains(.outlier) ? 60 : 75) }
 
-    /// From when on in calm weather nearly all must be served.
+    /// From when on in calm weather nearly all must be served: after five seconds; where ejections
+    /// of up to four seconds may be in force when the weather changes, after they are over.
     var recovery: Interval { max(calm - .seconds(2), .zero) }
 }
