@@ -7,7 +7,7 @@ export SWIFT_BACKTRACE := enable=no
 RELEASE := .build/release/weir
 CONFIG ?= configs/quickstart.yaml
 FUZZ_SECONDS ?= 60
-SEEDS ?= 100
+SEEDS ?= 200
 BENCH ?=
 DRILL ?=
 
