@@ -36,14 +36,15 @@ static struct {
     int port, connections, spread, seconds;
     long requests, bodyLength;
     int newConnections, hold;
-    const char *host, *path;
+    const char *host, *path, *field;
 } options = {.connections = 64,
              .requests = 10000,
              .seconds = 120,
              .bodyLength = -1,
              .spread = 1,
              .host = "bench.example.com",
-             .path = "/1k"};
+             .path = "/1k",
+             .field = ""};
 
 static long started, finished, failures, reconnects;
 static uint64_t bodyBytes, startedAt, deadline;
@@ -66,8 +67,8 @@ static void die(const char *what) {
     exit(2);
 }
 
-// `%d` in host and path becomes 00000 ... spread-1, so that requests of all numbers are equally
-// long.
+// `%d` in host, path and field becomes 00000 ... spread-1, so that requests of all numbers are
+// equally long.
 static void expand(char *to, size_t size, const char *pattern, int number) {
     size_t n = 0;
     for (const char *p = pattern; *p && n + 6 < size; p++) {
@@ -86,9 +87,10 @@ static void renderRequests(void) {
     requestLengths = malloc((size_t)options.spread * sizeof(int));
     if (!requests || !requestLengths) die("malloc");
     for (int i = 0; i < options.spread; i++) {
-        char host[128], path[256];
+        char host[128], path[256], field[128];
         expand(host, sizeof host, options.host, i);
         expand(path, sizeof path, options.path, i);
+        expand(field, sizeof field, options.field, i);
         int n = snprintf(
             requests + (size_t)i * REQUEST_SIZE, REQUEST_SIZE,
             "GET %s HTTP/1.1\r\n"
@@ -99,11 +101,12 @@ static void renderRequests(void) {
             "Accept-Encoding: gzip, deflate, br\r\n"
             "Referer: http://bench.example.com/catalog/index.html\r\n"
             "Cookie: session=6b1f0c2de3a84f5f9a0b7c66d1e2f3a4; theme=dark\r\n"
-            "Cache-Control: no-cache\r\n%s\r\n",
-            path, host, options.newConnections ? "Connection: close\r\n" : "");
+            "Cache-Control: no-cache\r\n%s%s%s\r\n",
+            path, host, field, *field ? "\r\n" : "",
+            options.newConnections ? "Connection: close\r\n" : "");
         if (n >= REQUEST_SIZE) {
             errno = EMSGSIZE;
-            die("host or path");
+            die("host, path or field");
         }
         requestLengths[i] = n;
     }
@@ -303,13 +306,14 @@ static void holdOpen(void) {
 
 static void readOptions(int count, char **arguments) {
     int option;
-    while ((option = getopt(count, arguments, "c:n:l:h:p:s:t:xi")) != -1) {
+    while ((option = getopt(count, arguments, "c:n:l:h:p:f:s:t:xi")) != -1) {
         switch (option) {
         case 'c': options.connections = atoi(optarg); break;
         case 'n': options.requests = atol(optarg); break;
         case 'l': options.bodyLength = atol(optarg); break;
         case 'h': options.host = optarg; break;
         case 'p': options.path = optarg; break;
+        case 'f': options.field = optarg; break;
         case 's': options.spread = atoi(optarg); break;
         case 't': options.seconds = atoi(optarg); break;
         case 'x': options.newConnections = 1; break;
@@ -329,6 +333,7 @@ usage:
         "  -n N   requests in all (10000)\n"
         "  -p S   path; %%d becomes a number (/1k)\n"
         "  -h S   Host; %%d becomes a number\n"
+        "  -f S   one more field, `name: value`; %%d becomes a number\n"
         "  -s N   how many numbers to go through (1)\n"
         "  -l N   expected body length\n"
         "  -t N   give up after so many seconds (120)\n"

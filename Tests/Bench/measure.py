@@ -154,7 +154,7 @@ def _dump(proxy):
         raise Failure(f"callgrind under {proxy.name} does not answer: {run.stderr.strip()}")
 
 
-def allocations(make, folder, requests):
+def allocations(make, folder, requests, load=stand.load):
     """Allocations and frees a request in steady state: (count(N2) - count(N1)) / (N2 - N1)."""
     counts = Path(folder) / f"mallocs-{os.urandom(4).hex()}"
     proxy = make()
@@ -166,9 +166,9 @@ def allocations(make, folder, requests):
         return sum(words[:4]), words[4]
 
     with proxy:
-        stand.load(proxy.port, max(requests // 5, 1000))
+        load(proxy.port, max(requests // 5, 1000))
         before = read()
-        stand.load(proxy.port, requests)
+        load(proxy.port, requests)
         after = read()
     if before[0] == 0:
         raise Failure(f"no allocation of {proxy.name} was seen: is it linked statically?")

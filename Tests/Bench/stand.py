@@ -77,6 +77,11 @@ def load(port, requests, path="/1k", connections=64, *more):
     return figures(run.stdout)
 
 
+def load_by_tenants(port, requests):
+    """As `load`, from a hundred tenants in turn."""
+    return load(port, requests, "/1k", 64, "-f", "x-api-key: tenant-%d", "-s", 100)
+
+
 def figures(line):
     return {key: float(value) for key, value in (pair.split("=") for pair in line.split())}
 
@@ -320,6 +325,12 @@ class Weir(Process):
     @classmethod
     def version(cls):
         return _first_line([cls.binary(), "version"])
+
+
+class GovernedWeir(Weir):
+    """Every governor at work; to be loaded with `load_by_tenants`."""
+
+    template = "weir-governed.yaml"
 
 
 PROXIES = {proxy.name: proxy for proxy in (Weir, Nginx, HAProxy, Envoy)}
