@@ -50,7 +50,7 @@ public struct ByteWriter {
     /// Appends bytes.
     @inlinable @inline(__always)
     public mutating func append(_ bytes: UnsafeRawBufferPointer) {
-        guard let start = bytes.baseAddress else { return }
+        guard let start = bytes.baseAddress, !bytes.isEmpty else { return }
         append(start, count: bytes.count)
     }
 
@@ -84,7 +84,30 @@ public struct ByteWriter {
 
     /// Appends a number's decimal digits.
     public mutating func append(decimal number: UInt64) {
-        appendDigits(of: number, radix: 10)
+        if number < 10 {
+            return append(byte: UInt8(ascii: "0") &+ UInt8(truncatingIfNeeded: number))
+        }
+        guard let base, number < 100_000_000, 8 <= capacity &- used else {
+            return appendDigits(of: number, radix: 10)
+        }
+        // Leading zeros are the word's first bytes, which are its low ones.
+        let digits = Self.eightDigits(of: number)
+        let zeros = digits.trailingZeroBitCount / 8
+        let text = (digits | 0x3030_3030_3030_3030) &>> UInt64(8 &* zeros)
+        base.storeBytes(of: text.littleEndian, toByteOffset: used, as: UInt64.self)
+        used &+= 8 &- zeros
+    }
+
+    /// The digits of a number below 10^8, one a byte, the first in the lowest. Halves, then their
+    /// halves, then theirs are divided side by side in one word.
+    @inline(__always)
+    private static func eightDigits(of number: UInt64) -> UInt64 {
+        let high = number / 10_000
+        let fours = high | (number &- high &* 10_000) &<< 32
+        let hundreds = (fours &* 10_486) &>> 20 & 0x0000_007F_0000_007F
+        let twos = hundreds | (fours &- hundreds &* 100) &<< 16
+        let tens = (twos &* 103) &>> 10 & 0x000F_000F_000F_000F
+        return tens | (twos &- tens &* 10) &<< 8
     }
 
     /// Without leading zeros, in lower case: the size of a chunk.

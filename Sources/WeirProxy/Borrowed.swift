@@ -20,3 +20,5 @@ struct Borrowed<Object: AnyObject> {
         reference._withUnsafeGuaranteedRef(body)
     }
 }
+
+extension Borrowed: Sendable where Object: Sendable {}

@@ -19,17 +19,21 @@ final class Exchange: TimerTarget {
     let proxy: Proxy
     var phase = Phase.accept
     /// What the exchange began under; a reload does not change it.
-    private(set) var snapshot: Snapshot?
+    private var snapshot: Snapshot?
 
     // Not counted, since a count costs more than the use: the snapshot keeps the plan's parts, and
     // the loop keeps a connection until the end of the turn in which it closes and says so here.
+    /// The snapshot, which is kept above.
+    private(set) var under: Borrowed<Snapshot>?
     private(set) var client: Borrowed<H1Downstream>?
     private(set) var matched: Borrowed<RoutePlan>?
+    private(set) var destination: Borrowed<Cluster>?
+    var target: Borrowed<Pool>?
     unowned(unsafe) var upstream: H1Upstream?
-    unowned(unsafe) var cluster: Cluster?
-    unowned(unsafe) var pool: Pool?
     var downstream: H1Downstream? { client?.object }
     var route: RoutePlan? { matched?.object }
+    var cluster: Cluster? { destination?.object }
+    var pool: Pool? { target?.object }
 
     /// The request's head, and the index into it.
     var message = HeadStore()
@@ -103,6 +107,7 @@ final class Exchange: TimerTarget {
     func begin(_ downstream: H1Downstream, startedAt: Instant) {
         client = Borrowed(downstream)
         snapshot = proxy.snapshot
+        under = Borrowed(proxy.snapshot)
         phase = .decode
         proxy.counters.add(.requestsActive)
         record.begin(startedAt: startedAt, now: now, downstream)
@@ -129,17 +134,18 @@ final class Exchange: TimerTarget {
 
     private func findRoute() {
         phase = .findRoute
-        guard let snapshot else { return }
         if head.method == .connect || head.method == .trace {
             // What follows a CONNECT is not HTTP.
             head.isPersistent = false
             return refuse(.notImplemented)
         }
-        let found = snapshot.plan.table.find(
-            host: message.host(head), path: message.path(head), head: head, message: message.bytes)
-        guard let found else { return refuse(.routeMissing) }
-        matched = Borrowed(found)
-        govern(found, snapshot)
+        under?.use { snapshot in
+            matched = snapshot.plan.table.borrow(
+                host: message.host(head), path: message.path(head), head: head,
+                message: message.bytes)
+            guard let matched else { return refuse(.routeMissing) }
+            matched.use { govern($0, snapshot) }
+        }
     }
 
     // MARK: Govern
@@ -160,7 +166,7 @@ final class Exchange: TimerTarget {
             guard !proxy.context.pool.isNearlyExhausted else { return refuse(.resourceExhausted) }
             guard isAdmitted(route, snapshot.plan.common) else { return }
             snapshot.clusters[index].use { cluster in
-                self.cluster = cluster
+                destination = Borrowed(cluster)
                 // A body is gathered first, so that a slow client costs the endpoint nothing; one
                 // that waits for `100 Continue` will not send it before it is asked.
                 if isRequestComplete || head.expectsContinue || route.requestBuffer == 0 {
@@ -225,7 +231,13 @@ final class Exchange: TimerTarget {
     /// The upstream connection is ready for the request.
     func upstreamConnected(_ upstream: H1Upstream) {
         if rival != nil, isRival(upstream) { return rivalConnected() }
-        guard let route, let cluster else { return }
+        guard let matched, let destination else { return }
+        matched.use { route in
+            destination.use { cluster in send(route, cluster, on: upstream) }
+        }
+    }
+
+    private func send(_ route: RoutePlan, _ cluster: Cluster, on upstream: H1Upstream) {
         phase = .relay
         isUpstreamReady = true
         outcome = .cancelled
@@ -278,12 +290,12 @@ final class Exchange: TimerTarget {
         }
         pool.counters.count(status: status)
         if judge(status, bytes) { return }
-        if let hedge = route?.rules.hedge { hedge.record(now - record.attemptAt) }
         record.firstByte(now)
         record.status = status
         let isWritten = client.use { downstream in
             matched.use { route in
-                H1ResponseHead.write(
+                if let hedge = route.rules.hedge { hedge.record(now - record.attemptAt) }
+                return H1ResponseHead.write(
                     self, proxy.responseHead, bytes, route: route,
                     mayPersist: mayPersist && !awaitsContinue, to: downstream)
             }
@@ -305,7 +317,7 @@ final class Exchange: TimerTarget {
         record.responseBodyBytes &+= Int64(bytes.count)
         client.use { downstream in
             downstream.writer.write(bytes, to: downstream)
-            if downstream.flush() == .queued { downstream.watchSending() }
+            if case .queued = downstream.flush() { downstream.watchSending() }
         }
         touch()
     }
@@ -357,7 +369,7 @@ final class Exchange: TimerTarget {
         case .backoff: return pickEndpoint()
         case .none: break
         }
-        guard pool != nil, !isWaitingForClient else { return }
+        guard target != nil, !isWaitingForClient else { return }
         if record.isTunnel { return finish() }
         if hedgeAt <= now {
             beginHedge()
@@ -394,10 +406,11 @@ final class Exchange: TimerTarget {
 
     func dropUpstream() {
         if rival != nil { dropRival(.cancelled) }
-        guard let upstream else { return settlePermit() }
-        self.upstream = nil
+        if upstream == nil { return settlePermit() }
+        let dropped = upstream
+        upstream = nil
         settlePermit()
-        upstream.close()
+        dropped?.close()
     }
 
     func finish() {
@@ -431,10 +444,11 @@ final class Exchange: TimerTarget {
     func reset() {
         phase = .accept
         snapshot = nil
+        under = nil
         client = nil
         matched = nil
-        cluster = nil
-        pool = nil
+        destination = nil
+        target = nil
         message.clear()
         record = ExchangeRecord()
         ticket = Ticket()

@@ -29,7 +29,12 @@ private func write(_ capacity: Int, _ body: (inout ByteWriter) -> Void) -> (Stri
         #expect(!hasOverflowed)
     }
 
-    @Test(arguments: [0, 1, 9, 10, 99, 100, 12_345, UInt64.max, UInt64.max / 2 + 1])
+    static let numbers: [UInt64] = [
+        0, 1, 9, 10, 99, 100, 9999, 10_000, 12_345, 1_000_001, 87_654_321, 99_999_999, 100_000_000,
+        UInt64.max, UInt64.max / 2 + 1,
+    ]
+
+    @Test(arguments: numbers)
     func `writes numbers as Swift prints them`(number: UInt64) {
         #expect(write(40) { $0.append(decimal: number) }.0 == "\(number)")
         #expect(write(40) { $0.append(hex: number) }.0 == String(number, radix: 16))
@@ -44,6 +49,7 @@ private func write(_ capacity: Int, _ body: (inout ByteWriter) -> Void) -> (Stri
         #expect(write(4) { $0.append("abcd") } == ("abcd", false))
         #expect(write(4) { $0.append("abcde") } == ("", true))
         #expect(write(4) { $0.append(decimal: 12_345) } == ("", true))
+        #expect(write(5) { $0.append(decimal: 12_345) } == ("12345", false))
         #expect(write(4) { $0.append(hex: 0x12345) } == ("", true))
         let later = write(4) {
             $0.append("abc")

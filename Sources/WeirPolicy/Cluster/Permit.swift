@@ -6,14 +6,15 @@ public import WeirTime
 /// cluster's. Whoever takes it must settle it; one that is dropped traps in debug builds.
 public struct Permit: ~Copyable {
     // Not counted: whoever holds the permit holds the plan that holds these.
-    private let cluster: Unmanaged<ClusterGovernor>
-    private let endpoint: Unmanaged<EndpointGovernor>
+    @usableFromInline let cluster: Unmanaged<ClusterGovernor>
+    @usableFromInline let endpoint: Unmanaged<EndpointGovernor>
     /// When the attempt began.
     public let startedAt: Instant
-    private var hasAnswered = false
+    @usableFromInline var hasAnswered = false
 
     /// Names what `ClusterGovernor.take` and `EndpointGovernor.acquire` have given, or a verdict.
-    public init(cluster: ClusterGovernor, endpoint: EndpointGovernor, startedAt: Instant) {
+    @inlinable public init(cluster: ClusterGovernor, endpoint: EndpointGovernor, startedAt: Instant)
+    {
         self.cluster = .passUnretained(cluster)
         self.endpoint = .passUnretained(endpoint)
         self.startedAt = startedAt

@@ -10,6 +10,7 @@ extension BucketTable {
         return find(key, in: first) ?? find(key, in: second)
     }
 
+    @inline(__always)
     private func find(_ key: UInt64, in number: Int) -> Slot? {
         guard let block = block(number) else { return nil }
         for index in 0..<Self.slotsPerBlock

@@ -155,6 +155,7 @@ public final class BucketTable: Sendable {
     }
 
     /// The two blocks in which a key may live; never the same twice.
+    @inline(__always)
     func blocks(of key: UInt64) -> (Int, Int) {
         var hash = key &* 0x9E37_79B9_7F4A_7C15
         hash = (hash ^ (hash >> 32)) &* 0xD6E8_FEB8_6659_FD93

@@ -34,19 +34,23 @@ public struct KeyHasher: Sendable {
                     littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)))
             offset &+= 8
         }
-        guard offset < bytes.count else { return }
+        let rest = bytes.count &- offset
+        if rest == 0 { return }
         var last: UInt64 = 0
-        var shift: UInt64 = 0
-        while offset < bytes.count {
-            last |= UInt64(bytes[offset]) &<< shift
-            shift &+= 8
-            offset &+= 1
+        if offset > 0 {
+            // The upper part of the last eight bytes.
+            last = UInt64(
+                littleEndian: bytes.loadUnaligned(
+                    fromByteOffset: bytes.count &- 8, as: UInt64.self))
+            last &>>= UInt64(8 &* (8 &- rest))
+        } else {
+            for index in 0..<rest { last |= UInt64(bytes[index]) &<< UInt64(8 &* index) }
         }
         update(last)
     }
 
     /// Feeds a part that always has eight bytes, such as another hash; no length goes before it.
-    @inlinable public mutating func update(_ word: UInt64) {
+    @inlinable @inline(__always) public mutating func update(_ word: UInt64) {
         v3 ^= word
         mix()
         v0 ^= word
@@ -75,7 +79,7 @@ public struct KeyHasher: Sendable {
         return mixed == 0 ? 1 : mixed
     }
 
-    @inlinable mutating func mix() {
+    @inlinable @inline(__always) mutating func mix() {
         v0 = v0 &+ v1
         v2 = v2 &+ v3
         v1 = (v1 &<< 13 | v1 &>> 51) ^ v0

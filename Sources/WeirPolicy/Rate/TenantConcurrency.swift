@@ -19,6 +19,9 @@ public final class TenantConcurrency: Sendable {
     public struct Hold: Sendable {
         /// 0 for a request that is not counted.
         fileprivate let key: UInt64
+        /// Where it was counted, and as whose: nearly always the place to take it back from.
+        fileprivate let index: Int
+        fileprivate let mark: UInt64
     }
 
     /// The highest limit that is kept to: 2^20 - 1.
@@ -34,7 +37,6 @@ public final class TenantConcurrency: Sendable {
     private static let countBits: UInt64 = 20
     private static let countMask: UInt64 = 1 << countBits - 1
     private static let slotsPerBlock = 8
-    private static let slots = 16
     private static let patience = 64
 
     /// Makes room for `capacity` tenants with requests under way: 16 bytes each.
@@ -59,13 +61,15 @@ public final class TenantConcurrency: Sendable {
         for _ in 0..<Self.patience {
             let view = look(home)
             guard view.sum < limit else { return nil }
-            guard let slot = view.own ?? view.free else {
+            guard let slot = view.own ?? freeSlot(home.first) ?? freeSlot(home.second) else {
                 uncountedTotal.add(1, ordering: .relaxed)
-                return Hold(key: 0)
+                return Hold(key: 0, index: 0, mark: 0)
             }
-            let counted = view.own == nil ? home.mark | 1 : slot.word + 1
+            let counted = view.own == nil ? home.mark | 1 : slot.word &+ 1
             guard exchange(slot, for: counted) else { continue }
-            if look(home).sum <= limit { return Hold(key: key) }
+            if look(home).sum <= limit {
+                return Hold(key: key, index: slot.index, mark: home.mark)
+            }
             decrement(home)
         }
         return nil
@@ -73,7 +77,14 @@ public final class TenantConcurrency: Sendable {
 
     /// The request has ended.
     public func release(_ hold: consuming Hold) {
-        if hold.key != 0 { decrement(Home(of: hold.key, among: blockCount)) }
+        guard hold.key != 0 else { return }
+        let word = words[hold.index].load(ordering: .sequentiallyConsistent)
+        if Self.count(in: word, of: hold.mark) != nil,
+            exchange(Slot(index: hold.index, word: word), for: word &- 1)
+        {
+            return
+        }
+        decrement(Home(of: hold.key, among: blockCount))
     }
 
     /// Requests of the tenant that are under way and counted.
@@ -102,12 +113,6 @@ public final class TenantConcurrency: Sendable {
             // The high bits chose the block, so the mark is made of the low ones.
             mark = hash << TenantConcurrency.countBits
         }
-
-        func index(_ number: Int) -> Int {
-            let block = number < TenantConcurrency.slotsPerBlock ? first : second
-            return block * TenantConcurrency.slotsPerBlock
-                + number % TenantConcurrency.slotsPerBlock
-        }
     }
 
     private struct Slot {
@@ -116,25 +121,45 @@ public final class TenantConcurrency: Sendable {
     }
 
     private struct View {
+        /// The first that is the tenant's.
         var own: Slot?
-        var free: Slot?
         var sum: UInt64 = 0
     }
 
     private func look(_ home: Home) -> View {
         var view = View()
-        for number in 0..<Self.slots {
-            let index = home.index(number)
-            let word = words[index].load(ordering: .sequentiallyConsistent)
-            let count = word & Self.countMask
-            if count == 0 {
-                if view.free == nil { view.free = Slot(index: index, word: word) }
-            } else if word & ~Self.countMask == home.mark {
-                view.sum += count
-                if view.own == nil { view.own = Slot(index: index, word: word) }
-            }
-        }
+        look(into: home.first, for: home.mark, &view)
+        look(into: home.second, for: home.mark, &view)
         return view
+    }
+
+    @inline(__always)
+    private func look(into block: Int, for mark: UInt64, _ view: inout View) {
+        let first = block &* Self.slotsPerBlock
+        for index in first..<(first &+ Self.slotsPerBlock) {
+            let word = words[index].load(ordering: .sequentiallyConsistent)
+            guard let count = Self.count(in: word, of: mark) else { continue }
+            view.sum &+= count
+            if view.own == nil { view.own = Slot(index: index, word: word) }
+        }
+    }
+
+    /// The count in a slot that is this tenant's; `nil` where it is nobody's, or another's.
+    @inline(__always)
+    private static func count(in word: UInt64, of mark: UInt64) -> UInt64? {
+        // Only the count is left of a word with the same mark, since a mark's low bits are 0.
+        let count = word ^ mark
+        return count &- 1 < countMask ? count : nil
+    }
+
+    /// A slot for a tenant that has none.
+    private func freeSlot(_ block: Int) -> Slot? {
+        let first = block &* Self.slotsPerBlock
+        for index in first..<(first &+ Self.slotsPerBlock) {
+            let word = words[index].load(ordering: .sequentiallyConsistent)
+            if word & Self.countMask == 0 { return Slot(index: index, word: word) }
+        }
+        return nil
     }
 
     private func exchange(_ slot: Slot, for word: UInt64) -> Bool {

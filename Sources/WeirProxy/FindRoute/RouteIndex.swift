@@ -41,7 +41,7 @@ final class RouteIndex: @unchecked Sendable {
     let count: Int
     let plans: [RoutePlan]
     let hasHosts: Bool
-    private let planPointers: UnsafeMutablePointer<Unmanaged<RoutePlan>>
+    private let planPointers: UnsafeMutablePointer<Borrowed<RoutePlan>>
     private let conditions: [RouteRule.Conditions]
     private let hasConditions: UnsafeMutablePointer<Bool>
     private let shapes: UnsafeMutablePointer<GroupShape>
@@ -65,7 +65,7 @@ final class RouteIndex: @unchecked Sendable {
         planPointers = .allocate(capacity: max(1, count))
         hasConditions = .allocate(capacity: max(1, count))
         for (number, rule) in rules.enumerated() {
-            (planPointers + number).initialize(to: .passUnretained(rule.plan))
+            (planPointers + number).initialize(to: Borrowed(rule.plan))
             (hasConditions + number).initialize(to: !rule.conditions.isEmpty)
         }
         shapes = .allocate(capacity: groupCount)
@@ -138,9 +138,9 @@ final class RouteIndex: @unchecked Sendable {
 
     // MARK: Reading
 
-    func plan(_ number: Int) -> RoutePlan {
+    func plan(_ number: Int) -> Borrowed<RoutePlan> {
         precondition(number >= 0 && number < count)
-        return planPointers[number].takeUnretainedValue()
+        return planPointers[number]
     }
 
     func shape(_ group: Int32) -> GroupShape { shapes[Int(group)] }

@@ -26,6 +26,14 @@ package struct RouteTable: Sendable {
         host: UnsafeRawBufferPointer, path: UnsafeRawBufferPointer,
         head: borrowing RequestHead, message: UnsafeRawBufferPointer
     ) -> RoutePlan? {
+        borrow(host: host, path: path, head: head, message: message)?.object
+    }
+
+    /// As `find`; the route is not counted, and lives as long as the table.
+    func borrow(
+        host: UnsafeRawBufferPointer, path: UnsafeRawBufferPointer,
+        head: borrowing RequestHead, message: UnsafeRawBufferPointer
+    ) -> Borrowed<RoutePlan>? {
         var search = RouteSearch(path: path, message: message, best: index.count)
         search.visitGroups(index, of: host, head)
         return search.best < index.count ? index.plan(search.best) : nil

@@ -12,7 +12,7 @@ extension Exchange {
     func isAdmitted(_ route: RoutePlan, _ common: CommonRules) -> Bool {
         readDeadline()
         readAttempt()
-        if let tenants = common.tenants { identifyTenant(tenants, seed: common.seed) }
+        common.tenants?.use { identifyTenant($0, seed: common.seed) }
         classify(route, common)
         if ticket.deadline <= now {
             refuse(.deadline)
@@ -26,26 +26,18 @@ extension Exchange {
 
     /// The class that a trusted proxy names, else the route's, the plan's or the default.
     private func classify(_ route: RoutePlan, _ common: CommonRules) {
-        let rules = common.priorities
-        if let header = rules.header, record.isPeerTrusted, let value = headerValue(header) {
-            for (index, name) in rules.names.enumerated()
-            where Bytes.areEqual(value, ignoringCase: name.bytes) {
-                ticket.priority = UInt8(truncatingIfNeeded: index)
-                return
-            }
+        if record.isPeerTrusted, let named = priorityInHead(common.priorities) {
+            ticket.priority = named
+            return
         }
-        if let priority = route.rules.priority {
-            ticket.priority = priority
-        } else if let tenants = common.tenants, let plan = plan(tenants)?.priority {
-            ticket.priority = plan
-        } else {
-            ticket.priority = rules.fallback
-        }
+        ticket.priority =
+            route.rules.priority ?? ticket.allowance.priority ?? common.priorities.fallback
     }
 
-    private func plan(_ tenants: TenantRules) -> TenantPlanRules? {
-        let index = Int(ticket.plan)
-        return index < tenants.plans.count ? tenants.plans[index] : nil
+    private func priorityInHead(_ rules: PriorityRules) -> UInt8? {
+        guard let header = rules.header, let value = headerValue(header) else { return nil }
+        let index = rules.names.firstIndex { Bytes.areEqual(value, ignoringCase: $0.bytes) }
+        return index.map { UInt8(truncatingIfNeeded: $0) }
     }
 
     /// Milliseconds that the client still waits for an answer, counted from the request's head.
@@ -69,15 +61,18 @@ extension Exchange {
     /// Charges all limits that the request falls under, the tenant's first; or none of them.
     private func isWithinRates(_ route: RoutePlan, _ common: CommonRules) -> Bool {
         charges.removeAll()
-        if let tenants = common.tenants, let plan = plan(tenants), let law = plan.rate {
+        if let tenants = common.tenants, let law = ticket.allowance.rate {
             charges.append(
                 RateCharge(
                     key: TenantRules.bucket(of: ticket.tenant), law: law,
-                    isShadow: tenants.isShadow))
+                    isShadow: tenants.use { $0.isShadow }))
         }
-        for rule in route.rules.rates { append(rule, common, routeSalt: route.salt) }
-        for rule in common.rates { append(rule, common, routeSalt: route.salt) }
-        if charges.isEmpty { return true }
+        append(route.rules.rates, common.seed, routeSalt: route.salt)
+        append(common.rates, common.seed, routeSalt: route.salt)
+        return charges.isEmpty || charge(route, common)
+    }
+
+    private func charge(_ route: RoutePlan, _ common: CommonRules) -> Bool {
         let verdict = charges.withCharges { common.governor.charge($0, now: now) }
         if verdict.wouldDeny != 0 { record.wouldRefuse(.rateLimited) }
         if verdict.level >= 0 {
@@ -100,8 +95,8 @@ extension Exchange {
         ofLevel level: Int, _ route: RoutePlan, _ common: CommonRules
     ) -> Text? {
         var rest = level
-        if let tenants = common.tenants, let plan = plan(tenants), plan.rate != nil {
-            if rest == 0 { return plan.name }
+        if let tenants = common.tenants, ticket.allowance.rate != nil {
+            if rest == 0 { return tenants.object.plans[ticket.plan].name }
             rest -= 1
         }
         if rest < route.rules.rates.count { return route.rules.rates[rest].name }
@@ -109,21 +104,37 @@ extension Exchange {
         return rest < common.rates.count ? common.rates[rest].name : nil
     }
 
-    private func append(_ rule: RateRulePlan, _ common: CommonRules, routeSalt: UInt64) {
-        var hasher = KeyHasher(seed: common.seed)
-        hasher.update(rule.salt)
-        for part in rule.parts { hash(part, routeSalt, &hasher) }
-        charges.append(
-            RateCharge(
-                key: hasher.finish(), law: rule.law, cost: rule.cost, isShadow: rule.isShadow))
+    // By index: a rule that is taken out of the array is copied, its references counted.
+    private func append(_ rules: [RateRulePlan], _ seed: KeySeed, routeSalt: UInt64) {
+        for index in rules.indices {
+            var key = rules[index].salt
+            for part in rules[index].parts.indices {
+                key = KeyHasher.key(hash(rules[index].parts[part], seed, routeSalt), rule: key)
+            }
+            charges.append(
+                RateCharge(
+                    key: key, law: rules[index].law, cost: rules[index].cost,
+                    isShadow: rules[index].isShadow))
+        }
     }
 
-    /// Adds a part of a limit's key. What a request does not have counts as empty: it is one key
-    /// like any other, not a way around the limit.
-    private func hash(_ part: RateKeyPart, _ routeSalt: UInt64, _ hasher: inout KeyHasher) {
+    /// The hash of a part of a limit's key; tenant and route have been hashed already. What a
+    /// request does not have counts as empty: it is one key like any other, not a way around the
+    /// limit.
+    private func hash(_ part: RateKeyPart, _ seed: KeySeed, _ routeSalt: UInt64) -> UInt64 {
         switch part {
-        case .tenant: hasher.update(ticket.tenant)
-        case .route: hasher.update(routeSalt)
+        case .tenant: ticket.tenant
+        case .route: routeSalt
+        default: hashBytes(part, seed)
+        }
+    }
+
+    // Apart, since the loop above would make a hasher ready for each part.
+    @inline(never)
+    private func hashBytes(_ part: RateKeyPart, _ seed: KeySeed) -> UInt64 {
+        var hasher = KeyHasher(seed: seed)
+        switch part {
+        case .tenant, .route: break
         case .clientAddress:
             if !hashClientAddress(32, 64, &hasher) { hasher.update(0) }
         case .header(let name): hasher.update(headerValue(name) ?? AccessRecord.nothing)
@@ -132,21 +143,23 @@ extension Exchange {
         case .method: hasher.update(message.bytes[head.methodName])
         case .host: hasher.update(message.host(head))
         }
+        return hasher.finish()
     }
 
     // MARK: Breakers and concurrency
 
     private func isPassedByBreakers(_ route: RoutePlan) -> Bool {
-        for (index, plan) in route.rules.breakers.enumerated() {
-            let verdict = plan.breaker.ask(now: now)
+        let breakers = route.rules.breakers
+        for index in breakers.indices {
+            let verdict = breakers[index].breaker.use { $0.ask(now: now) }
             if index == 0 { ticket.breakers.0 = verdict } else { ticket.breakers.1 = verdict }
             guard case .open(let after) = verdict else { continue }
-            if plan.isShadow {
+            if breakers[index].isShadow {
                 record.wouldRefuse(.breakerOpen)
                 continue
             }
             ticket.retryAfter = after
-            answerWhileOpen(plan)
+            answerWhileOpen(breakers[index])
             return false
         }
         return true
@@ -163,13 +176,13 @@ extension Exchange {
     }
 
     private func isWithinConcurrency(_ common: CommonRules) -> Bool {
-        guard let tenants = common.tenants, let plan = plan(tenants), plan.concurrency < .max
-        else { return true }
-        if let hold = common.places.acquire(ticket.tenant, limit: plan.concurrency) {
+        let limit = ticket.allowance.concurrency
+        if limit == .max { return true }
+        if let hold = common.places.acquire(ticket.tenant, limit: limit) {
             ticket.hold = hold
             return true
         }
-        if tenants.isShadow {
+        if common.tenants?.object.isShadow ?? false {
             record.wouldRefuse(.tenantConcurrency)
             return true
         }
@@ -182,13 +195,18 @@ extension Exchange {
     /// Gives back what the request did not use. Called once, when it ends.
     func settleTicket() {
         endRetry()
-        guard let common = snapshot?.plan.common else { return }
+        if ticket.isCharged || ticket.hold != nil {
+            under?.use { settleTenant($0.plan.common) }
+        }
+        matched?.use { settleBreakers($0.rules.breakers) }
+    }
+
+    private func settleTenant(_ common: CommonRules) {
         if ticket.isCharged {
             ticket.isCharged = false
             // Whatever reached an endpoint has been worked on, and is paid for; so is what a client
             // has got wrong. One that has only gone away pays nothing.
-            let isBlameless = record.endedBy != .client || record.refusal == .clientGone
-            if record.attempts == 0, isBlameless {
+            if record.attempts == 0, record.endedBy != .client || record.refusal == .clientGone {
                 charges.withCharges { common.governor.refund($0) }
             }
         }
@@ -196,18 +214,19 @@ extension Exchange {
             ticket.hold = nil
             common.places.release(hold)
         }
-        settleBreakers()
     }
 
-    private func settleBreakers() {
-        guard let route, !route.rules.breakers.isEmpty else { return }
+    private func settleBreakers(_ breakers: [BreakerPlan]) {
+        if breakers.isEmpty { return }
         let hasFailed: Bool? =
-            record.attempts == 0 || outcome == .cancelled || outcome == .unsent
-            ? nil : outcome.isFailure
-        for (index, plan) in route.rules.breakers.enumerated() {
+            switch outcome {
+            case .cancelled, .unsent: nil
+            default: record.attempts == 0 ? nil : outcome.isFailure
+            }
+        for index in breakers.indices {
             let asked = index == 0 ? ticket.breakers.0 : ticket.breakers.1
             guard let verdict = asked else { continue }
-            plan.breaker.settle(verdict, isFailure: hasFailed, now: now)
+            breakers[index].breaker.use { $0.settle(verdict, isFailure: hasFailed, now: now) }
         }
     }
 }

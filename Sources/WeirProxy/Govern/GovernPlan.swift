@@ -33,7 +33,7 @@ package enum RateKeyPart: Sendable {
 package struct RateRulePlan: Sendable {
     /// The name that answers and pages call it by.
     package var name: Text
-    /// Tells this rule's keys from others'. Stays the same across reloads while the rule does.
+    /// What this rule's keys begin with. Stays the same across reloads while the rule does.
     package var salt: UInt64
     package var parts: [RateKeyPart]
     package var law: RateLaw
@@ -64,7 +64,9 @@ package enum RateFields: Sendable {
 /// What is governed alike on all routes, as one worker uses it.
 package final class CommonRules: Sendable {
     package let priorities: PriorityRules
-    package let tenants: TenantRules?
+    /// Keeps the rules, which each request borrows.
+    private let ownedTenants: TenantRules?
+    let tenants: Borrowed<TenantRules>?
     /// Limits that count requests of all routes.
     package let rates: [RateRulePlan]
     package let fields: RateFields
@@ -77,7 +79,8 @@ package final class CommonRules: Sendable {
         fields: RateFields, seed: KeySeed, governor: RateGovernor, places: TenantConcurrency
     ) {
         self.priorities = priorities
-        self.tenants = tenants
+        ownedTenants = tenants
+        self.tenants = tenants.map(Borrowed.init)
         self.rates = rates
         self.fields = fields
         self.seed = seed
@@ -88,7 +91,9 @@ package final class CommonRules: Sendable {
 
 /// A breaker and what is answered while it is open.
 package struct BreakerPlan: Sendable {
-    package var breaker: Breaker
+    /// Keeps the breaker, which each request borrows twice.
+    private let owned: Breaker
+    let breaker: Borrowed<Breaker>
     package var isShadow: Bool
     package var fallback: Fallback?
 
@@ -105,7 +110,8 @@ package struct BreakerPlan: Sendable {
     }
 
     package init(breaker: Breaker, isShadow: Bool, fallback: Fallback?) {
-        self.breaker = breaker
+        owned = breaker
+        self.breaker = Borrowed(breaker)
         self.isShadow = isShadow
         self.fallback = fallback
     }

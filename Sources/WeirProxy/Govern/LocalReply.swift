@@ -130,7 +130,7 @@ struct LocalReply {
     /// Names the reason and, where waiting helps, says how long.
     private func writeReason(_ exchange: Exchange, _ out: inout ByteWriter) {
         guard let reason else { return }
-        if let line = exchange.snapshot?.plan.reasonLine {
+        if let line = exchange.under?.object.plan.reasonLine {
             out.append(line.bytes)
             out.append(reason.code)
             out.append("\r\n")

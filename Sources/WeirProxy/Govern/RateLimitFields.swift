@@ -31,9 +31,9 @@ enum RateLimitFields {
     }
 
     private static func write(_ quota: RateQuota, _ exchange: Exchange, _ out: inout ByteWriter) {
-        guard let common = exchange.snapshot?.plan.common else { return }
+        guard let under = exchange.under else { return }
         let reset = Int(max(0, (quota.untilFull.millisecondsRoundedUp + 999) / 1000))
-        switch common.fields {
+        switch under.use({ $0.plan.common.fields }) {
         case .none: return
         case .ietf:
             out.append("ratelimit-policy: \"default\";q=")

@@ -17,27 +17,30 @@ package enum TenantSource: Sendable {
     case jwtClaim(TokenSource)
 }
 
-/// A plan's limits as an exchange reads them.
+/// A tenant's plan.
 package struct TenantPlanRules: Sendable {
     package var name: Text
+    package var allowance: Allowance
+
+    package init(name: Text, allowance: Allowance) {
+        self.name = name
+        self.allowance = allowance
+    }
+}
+
+/// What a plan allows each of its tenants. Each request takes a copy, which is cheap: there is no
+/// reference in it.
+package struct Allowance: Sendable {
     /// `nil` is no limit.
     package var rate: RateLaw?
     /// The tenant's share in a queue, relative to others'.
-    package var weight: UInt16
+    package var weight: UInt16 = 1
     /// Requests under way at once; `Int.max` is no limit.
-    package var concurrency: Int
+    package var concurrency = Int.max
     /// The class of the tenant's requests where nothing else says one.
     package var priority: UInt8?
 
-    package init(
-        name: Text, rate: RateLaw?, weight: UInt16, concurrency: Int, priority: UInt8?
-    ) {
-        self.name = name
-        self.rate = rate
-        self.weight = weight
-        self.concurrency = concurrency
-        self.priority = priority
-    }
+    package init() {}
 }
 
 /// The tenants section as one worker uses it.
@@ -68,12 +71,14 @@ extension Exchange {
     /// tenant of its own: it is limited like every other.
     func identifyTenant(_ rules: TenantRules, seed: KeySeed) {
         var hasher = KeyHasher(seed: seed)
-        for source in rules.sources where hash(source, &hasher) { break }
+        // By index: an element that is taken out of an array is copied, its references counted.
+        for index in rules.sources.indices where hash(rules.sources[index], &hasher) { break }
         ticket.tenant = hasher.finish()
-        ticket.plan = rules.directory.plan(of: ticket.tenant)
-        if Int(ticket.plan) < rules.plans.count {
-            ticket.weight = rules.plans[Int(ticket.plan)].weight
-        }
+        let plan = Int(rules.directory.plan(of: ticket.tenant))
+        // The directory may be newer than the plans.
+        guard plan < rules.plans.count else { return }
+        ticket.plan = plan
+        ticket.allowance = rules.plans[plan].allowance
     }
 
     /// Adds what a source yields to a key; `false` where it yields nothing.
@@ -119,12 +124,20 @@ extension Exchange {
 
     /// The first value of a header, without copying it; `name` is lower case.
     func headerValue(_ name: Text) -> UnsafeRawBufferPointer? {
-        for index in 0..<head.fields.count {
-            let field = head.fields[index]
+        Self.headerValue(name.bytes, head.fields, message.bytes)
+    }
+
+    // Fields and bytes as parameters: read through the exchange, they are looked up for each field.
+    private static func headerValue(
+        _ name: UnsafeRawBufferPointer, _ fields: borrowing FieldIndex,
+        _ message: UnsafeRawBufferPointer
+    ) -> UnsafeRawBufferPointer? {
+        for index in 0..<fields.count {
+            let field = fields[index]
             guard Int(field.nameLength) == name.count,
-                Bytes.areEqual(message.bytes[nameOf: field], ignoringCase: name.bytes)
+                Bytes.areEqual(message[nameOf: field], ignoringCase: name)
             else { continue }
-            return message.bytes[valueOf: field]
+            return message[valueOf: field]
         }
         return nil
     }

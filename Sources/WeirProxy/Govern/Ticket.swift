@@ -10,10 +10,10 @@ struct Ticket {
     var priority: UInt8 = 0
     /// The tenant's key; 0 where tenants are not told apart.
     var tenant: UInt64 = 0
-    /// The tenant's plan, by its place.
-    var plan: UInt16 = 0
-    /// The tenant's share in a queue.
-    var weight: UInt16 = 1
+    /// The tenant's plan, by its place; -1 for none.
+    var plan = -1
+    /// What that plan allows.
+    var allowance = Allowance()
     /// What the client has given as its own deadline.
     var deadline = Instant.distantFuture
     /// The exchange's charges are to be kept or given back.

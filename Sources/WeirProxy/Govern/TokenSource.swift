@@ -10,12 +10,14 @@ package protocol TokenVerifier: Sendable {
 }
 
 /// Which claim of a token in which header names the tenant.
-package struct TokenSource: Sendable {
+///
+/// A class, so that a list of sources is looked through without copying each in full.
+package final class TokenSource: Sendable {
     /// Lower case.
-    package var header: Text
-    package var claim: Text
+    package let header: Text
+    package let claim: Text
     /// `nil` believes every token, as the configuration says in so many words.
-    package var verifier: (any TokenVerifier)?
+    package let verifier: (any TokenVerifier)?
 
     /// Longer tokens name nobody.
     private static let maxBytes = 8 << 10

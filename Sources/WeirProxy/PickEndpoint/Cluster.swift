@@ -14,7 +14,7 @@ final class Cluster {
 
     /// What a search for a permit came to.
     enum Search {
-        case found(Pool)
+        case found(Borrowed<Pool>)
         /// Requests wait already, or no permit is free.
         case full
         /// There is no endpoint at all, or none that may be used.
@@ -38,16 +38,17 @@ final class Cluster {
             let isPanicking = governor.isPanicking
             for _ in 0..<Self.races {
                 guard let pool = pick(exchange, isPanicking) else { break }
-                if pool.governor.use({ $0.acquire(now: now, isPanicking: isPanicking) }) {
-                    return .found(pool)
+                let isTaken = pool.use {
+                    $0.governor.use { $0.acquire(now: now, isPanicking: isPanicking) }
                 }
+                if isTaken { return .found(pool) }
             }
             governor.cancel(now: now, verdicts: &exchange.proxy.verdicts)
             return pools.contains { $0.state.governor.isUsable } ? .full : .none
         }
     }
 
-    private func pick(_ exchange: Exchange, _ isPanicking: Bool) -> Pool? {
+    private func pick(_ exchange: Exchange, _ isPanicking: Bool) -> Borrowed<Pool>? {
         let tried = exchange.tried
         let hash = plan.hashOn.flatMap { exchange.hash(on: $0) }
         if !tried.isEmpty {
@@ -62,7 +63,7 @@ final class Cluster {
     @inline(__always)
     private func pick(
         _ exchange: Exchange, _ hash: UInt64?, _ isPanicking: Bool, excluding: (Int) -> Bool
-    ) -> Pool? {
+    ) -> Borrowed<Pool>? {
         let now = exchange.now
         let index = balancer.pick(
             chance: &exchange.proxy.chance, hash: hash,
@@ -73,6 +74,6 @@ final class Cluster {
                 excluding(index)
                     || !pools[index].governor.use { $0.hasRoom(isPanicking: isPanicking) }
             })
-        return index.map { pools[$0] }
+        return index.map { Borrowed(pools[$0]) }
     }
 }

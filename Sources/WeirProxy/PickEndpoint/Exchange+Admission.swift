@@ -28,9 +28,14 @@ extension Exchange {
         deposit(route, cluster)
         switch cluster.search(self) {
         case .found(let pool):
-            permit = Permit(
-                cluster: cluster.plan.governor, endpoint: pool.state.governor, startedAt: now)
-            attempt(at: pool)
+            pool.use { pool in
+                cluster.governor.use { cluster in
+                    pool.governor.use { endpoint in
+                        permit = Permit(cluster: cluster, endpoint: endpoint, startedAt: now)
+                    }
+                }
+                attempt(at: pool)
+            }
         case .full: wait(for: cluster)
         case .none:
             cluster.plan.counters.add(.failedNoEndpoint)
@@ -51,7 +56,7 @@ extension Exchange {
     private func wait(for cluster: Cluster) {
         let waiter = proxy.waitRoom.enter(self)
         let request = AdmissionQueue.Request(
-            priority: ticket.priority, tenant: ticket.tenant, weight: ticket.weight,
+            priority: ticket.priority, tenant: ticket.tenant, weight: ticket.allowance.weight,
             deadline: dueAt, waiter: waiter, isRetry: record.attempts > 0)
         let answer = cluster.governor.use {
             $0.wait(request, now: now, verdicts: &proxy.verdicts)
@@ -117,7 +122,7 @@ extension Exchange {
 
     /// Begins an attempt with the permit that the exchange has.
     private func attempt(at pool: Pool) {
-        self.pool = pool
+        target = Borrowed(pool)
         phase = .pool
         outcome = .unsent
         record.attemptBegins(now)
@@ -154,7 +159,10 @@ extension Exchange {
         return nil
     }
 
-    var isRepeatable: Bool { head.method.isSafe && head.framing == .none }
+    var isRepeatable: Bool {
+        // A pattern, since `==` of another module's enum is a call through a witness table.
+        if case .none = head.framing { head.method.isSafe } else { false }
+    }
 
     // MARK: The permit
 
@@ -168,9 +176,9 @@ extension Exchange {
     /// Gives the attempt's permit back, if there is one, and says how the attempt ended.
     func settlePermit() {
         guard let settled = permit.take() else { return }
-        if let pool {
-            pool.counters.subtract(.requestsActive)
-            pool.state.count(outcome)
+        target?.use {
+            $0.counters.subtract(.requestsActive)
+            $0.state.count(outcome)
         }
         endRetry()
         settled.settle(outcome, now: now, verdicts: &proxy.verdicts)

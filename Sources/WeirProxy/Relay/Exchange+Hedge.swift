@@ -42,7 +42,8 @@ extension Exchange {
             return hedge.refund(takenAt: now)
         }
         tried.insert(pool.id)
-        guard case .found(let other) = cluster.search(self) else { return refundHedge() }
+        guard case .found(let found) = cluster.search(self) else { return refundHedge() }
+        let other = found.object
         let permit = Permit(
             cluster: cluster.plan.governor, endpoint: other.state.governor, startedAt: now)
         guard other !== pool, let connection = rivalConnection(at: other) else {
@@ -115,7 +116,7 @@ extension Exchange {
             first.close()
         }
         upstream = taken.upstream
-        pool = taken.pool
+        target = Borrowed(taken.pool)
         isUpstreamReady = taken.isSent
         outcome = taken.isSent ? .cancelled : .unsent
         permit = taken.takePermit()

@@ -19,7 +19,7 @@ extension Exchange {
         guard let downstream else { return }
         record.responseBodyBytes &+= Int64(bytes.count)
         downstream.gather(bytes)
-        if downstream.flush() == .queued { downstream.watchSending() }
+        if case .queued = downstream.flush() { downstream.watchSending() }
         touch()
     }
 

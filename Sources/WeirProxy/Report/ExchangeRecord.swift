@@ -85,7 +85,12 @@ struct ExchangeRecord {
 /// Counts an exchange and writes its line.
 enum ExchangeReport {
     static func write(_ exchange: Exchange, phase: Exchange.Phase) {
-        guard let snapshot = exchange.snapshot else { return }
+        exchange.under?.use { write(exchange, $0, phase) }
+    }
+
+    private static func write(
+        _ exchange: Exchange, _ snapshot: Snapshot, _ phase: Exchange.Phase
+    ) {
         let duration = (exchange.proxy.loop.now - exchange.record.startedAt).nanoseconds
         let refusal = exchange.record.refusal
         let shadows = exchange.record.shadows

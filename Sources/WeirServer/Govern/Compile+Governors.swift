@@ -153,11 +153,12 @@ extension Compiler {
             sources: tenants.identify.map { $0.source(ledger.tokenKeys) },
             directory: ledger.directory,
             plans: tenants.plans.map { plan in
-                TenantPlanRules(
-                    name: Text(plan.name), rate: plan.rate?.law,
-                    weight: UInt16(clamping: plan.weight / divisor),
-                    concurrency: plan.concurrency ?? .max,
-                    priority: plan.priority.flatMap(priority))
+                var allowance = Allowance()
+                allowance.rate = plan.rate?.law
+                allowance.weight = UInt16(clamping: plan.weight / divisor)
+                allowance.concurrency = plan.concurrency ?? .max
+                allowance.priority = plan.priority.flatMap(priority)
+                return TenantPlanRules(name: Text(plan.name), allowance: allowance)
             },
             isShadow: tenants.mode == .shadow)
     }
