@@ -22,7 +22,7 @@ CPU_SCENARIOS = {
     "10m": ("10 MB, 16 keep-alive connections", "/10m", 16, [], 1 / 200),
     "new": ("1 KB, a new connection for each request, 64 at a time", "/1k", 64, ["-x"], 1 / 2),
 }
-OTHERS = ["idle", "instructions", "allocations", "routes"]
+OTHERS = ["governed", "idle", "instructions", "allocations", "routes"]
 SCENARIOS = [*CPU_SCENARIOS, *OTHERS]
 
 
@@ -99,6 +99,21 @@ class Bench:
             f"{title}: {self.options.rounds} rounds of {requests} requests", report.cpu(rows)
         )
 
+    def governed(self):
+        requests, rounds = self.options.requests, self.options.rounds
+        makers = {
+            name: lambda name=name: stand.GOVERNED[name](self.folder, UPSTREAM=self.upstream.port)
+            for name in self.names
+        }
+        loads = dict.fromkeys(makers, stand.load_by_tenants)
+        rows = measure.cpu_series(self.upstream, makers, rounds, requests, loads)
+        self.results["governed"] = rows
+        self.section(
+            "1 KB, 64 keep-alive connections, weir with every governor, Envoy with its local rate"
+            f" limit, nginx and HAProxy plain: {rounds} rounds of {requests} requests",
+            report.cpu(rows),
+        )
+
     def idle(self):
         count, repeats = self.options.idle, 1 if self.options.quick else 3
         values = {
@@ -114,6 +129,14 @@ class Bench:
         values = {
             name: [measure.instructions(self.maker(name), self.folder, requests)] for name in names
         }
+        if "weir" in values:
+            governed = measure.instructions(
+                lambda: stand.GovernedWeir(self.folder, UPSTREAM=self.upstream.port),
+                self.folder,
+                requests,
+                stand.load_by_tenants,
+            )
+            values["weir, governed"] = [governed]
         self.results["instructions"] = values
         self.section("User instructions, 1 KB keep-alive", report.single("Ir/req", values))
 

@@ -96,6 +96,9 @@ def targets(results, thresholds):
     if "weir" in results.get("instructions", {}):
         value = statistics.median(results["instructions"]["weir"])
         add("instructions a request", thresholds["instructions_per_request"], value, "{:,.0f}")
+        value = statistics.median(results["instructions"]["weir, governed"])
+        limit = thresholds["instructions_per_governed_request"]
+        add("instructions a governed request", limit, value, "{:,.0f}")
     if "weir" in results.get("idle", {}):
         value = statistics.median(results["idle"]["weir"])
         add("bytes an idle connection", thresholds["idle_bytes"], value, "{:,.0f}")

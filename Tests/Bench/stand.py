@@ -333,7 +333,15 @@ class GovernedWeir(Weir):
     template = "weir-governed.yaml"
 
 
+class LimitedEnvoy(Envoy):
+    """With its local rate limit, by tenant."""
+
+    template = "envoy-limited.yaml"
+
+
 PROXIES = {proxy.name: proxy for proxy in (Weir, Nginx, HAProxy, Envoy)}
+# nginx and HAProxy stay plain: the question is what governing costs beside not governing.
+GOVERNED = {**PROXIES, "weir": GovernedWeir, "envoy": LimitedEnvoy}
 
 
 def available(name):
