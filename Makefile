@@ -12,7 +12,7 @@ BENCH ?=
 DRILL ?=
 
 .PHONY: help setup build release run test unit e2e check lint configs docs-check costs format \
-	golden docs fuzz asan tsan bench-setup bench drill sweep clean
+	golden docs fuzz asan tsan bench-setup bench drill sweep plots plots-check clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,13 +38,19 @@ unit: build ## unit, property, golden and tidy tests
 e2e: build ## the real binary against real programs
 	Tests/EndToEnd/run.sh none
 
-check: lint configs docs-check costs sweep fuzz asan tsan ## everything CI demands beyond `make test`
+check: lint configs docs-check costs sweep plots-check fuzz asan tsan ## everything CI demands beyond `make test`
 
 lint: setup ## formatting and warnings
 	swift format lint --strict --recursive Package.swift Sources Tests
 
-configs: build ## check every shipped configuration
-	@for file in configs/*.yaml; do .build/debug/weir check $$file || exit 1; done
+configs: build ## check every shipped configuration, and simulate its governors
+	@for file in configs/*.yaml; do \
+		.build/debug/weir check $$file || exit 1; \
+		for scenario in priority-surge noisy-neighbour slow-endpoint; do \
+			.build/debug/weir simulate --config $$file --scenario $$scenario > /dev/null \
+				|| { echo "$$file breaks an invariant in $$scenario"; exit 1; }; \
+		done; \
+	done
 
 docs-check: build ## the configuration reference is the schema's
 	@.build/debug/weir help config | diff - docs/configuration.md \
@@ -65,6 +71,13 @@ golden: ## rewrite the golden files; review the difference
 
 docs: build ## rewrite the generated pages
 	.build/debug/weir help config > docs/configuration.md
+
+plots: release ## rewrite the simulated plots of docs/policies
+	Tests/plots.sh docs/policies/plots
+
+plots-check: release ## the plots are those of this code
+	@Tests/plots.sh .build/plots && diff -r .build/plots docs/policies/plots > /dev/null \
+		|| { echo "docs/policies/plots is not what the simulator draws: run 'make plots'"; exit 1; }
 
 fuzz: setup ## fuzz each target for FUZZ_SECONDS
 	Tests/Fuzz/run.sh $(FUZZ_SECONDS)

@@ -331,6 +331,11 @@ package struct ConcurrencyLimiter: Sendable {
         max(3 * max(1, logarithm10(load)), load * 0.1)
     }
 
+    /// Of a limit that has settled: the requests that are worked on, not those that may wait.
+    static func places(within limit: Int) -> Int {
+        max(1, limit - Int(1.5 * allowance(Double(limit))))
+    }
+
     /// Compares this window's throughput with that of another limit. Both counts are chance's
     /// work, too: what lies within three standard deviations decides nothing yet.
     ///

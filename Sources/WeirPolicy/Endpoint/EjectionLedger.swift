@@ -18,6 +18,8 @@ final class EjectionLedger: Sendable {
         /// When `ejections` last changed, or the endpoint came back.
         var since = Instant.distantPast
         var returnedAt = Instant.distantPast
+        /// When it was last said that it should be out but may not be.
+        var sparedAt = Instant.distantPast
         /// Would be out until then, in shadow mode.
         var shadowUntil: Instant?
     }
@@ -36,6 +38,7 @@ final class EjectionLedger: Sendable {
     private static let healthPerEjection = Interval.seconds(60)
     /// How long who comes back has to show again what load it bears.
     fileprivate static let recovery = Interval.seconds(5)
+    fileprivate static let remindsAfter = Interval.seconds(10)
     /// Events between two ticks at most: there is one thread to drain them, and many to add.
     private static let maxEvents = 4096
 
@@ -69,7 +72,7 @@ final class EjectionLedger: Sendable {
             if !governor.condition.isDisjoint(with: [.ejected, .probation]) { return false }
             if let until = record.shadowUntil, now < until { return false }
             guard page.mayEject(index, reason, now: now) else {
-                page.note(.spared(reason), id, now)
+                page.noteSpared(index, reason, now)
                 return false
             }
             page.eject(index, reason, now: now)
@@ -167,6 +170,13 @@ extension EjectionLedger.Page {
         events.append(EndpointEvent(kind: kind, endpoint: id, at: now))
     }
 
+    /// Now and then: who deserves to be out deserves it at each look.
+    mutating func noteSpared(_ index: Int, _ reason: EjectionReason, _ now: Instant) {
+        guard now - members[index].record.sparedAt >= EjectionLedger.remindsAfter else { return }
+        members[index].record.sparedAt = now
+        note(.spared(reason), members[index].governor.id, now)
+    }
+
     private func isOut(_ index: Int, now: Instant) -> Bool {
         let (governor, record) = members[index]
         if let until = record.shadowUntil, now < until { return true }
@@ -190,10 +200,10 @@ extension EjectionLedger.Page {
         return isUseless || canDoWithout(candidate, now: now)
     }
 
-    /// The others' limits bear the load, with a tenth to spare. The candidate's part of it is taken
-    /// as that of any other: it may look busy only because it is slow. Who has just come back is
-    /// not counted upon: it looks quick and idle since it has had no load, and two endpoints would
-    /// take turns at being out.
+    /// What the others work on at once bears the load, with a tenth to spare. The candidate's part
+    /// of it is taken as that of any other: it may look busy only because it is slow. Who has just
+    /// come back is not counted upon: it looks quick and idle since it has had no load, and two
+    /// endpoints would take turns at being out.
     private func canDoWithout(_ candidate: Int, now: Instant) -> Bool {
         var places = 0
         var load = 0
@@ -204,7 +214,7 @@ extension EjectionLedger.Page {
             if now - record.returnedAt < EjectionLedger.recovery { continue }
             let limit = governor.currentLimit
             if limit == .max { return true }
-            places += min(limit, 1 << 20)
+            places += ConcurrencyLimiter.places(within: min(limit, 1 << 20))
             load += governor.requestsInFlight
             others += 1
         }

@@ -86,7 +86,7 @@ extension ClusterEntry {
                 ])
         case .spared(let reason):
             ProcessLog.warn(
-                "endpoint is not ejected: too many are already",
+                "endpoint is not ejected: too many are, or the others could not bear its load",
                 ["cluster": name, "endpoint": endpoint, "reason": "\(reason.code)"])
         case .probation: say("endpoint is on probation", endpoint)
         case .readmitted: say("endpoint is readmitted", endpoint)
