@@ -90,6 +90,7 @@ extension Server {
         gauges.logWriteFailures = logWriter?.writeFailures ?? 0
         let classes = configuration.priorities.classes.map(\.name)
         gauges.governors.clusters = clusters.all.map { $0.gauges(classes: classes) }
+        gauges.governors.routeBreakers = clusters.routeBreakers
         gauges.governors.sharedCharges = ledger.governor.buckets.sharedCharges
         return AdminResponse(
             status: 200, contentType: "text/plain; version=0.0.4; charset=utf-8",

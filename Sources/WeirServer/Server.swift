@@ -263,6 +263,7 @@ package final class Server {
             }
         }
         clusters.keepOnly(Set(configuration.clusters.map(\.name)))
+        clusters.keepOnly(routes: Set(configuration.routes.map(\.name)))
     }
 
     /// The endpoints of a cluster as they are known now, with their weights.

@@ -28,6 +28,10 @@ enum StatusPage {
                 for listener in server.configuration.listeners { write(listener, server, &out) }
             }
             out.member("routes", server.configuration.routes.count)
+            out.key("route_breakers")
+            out.object { out in
+                for (route, state) in server.clusters.routeBreakers { out.member(route, state) }
+            }
             out.key("clusters")
             out.array { out in
                 for cluster in server.configuration.clusters { write(cluster, server, &out) }

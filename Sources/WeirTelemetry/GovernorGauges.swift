@@ -30,6 +30,8 @@ package struct ClusterGauges: Sendable {
 /// The governors' part of `GET /metrics`.
 package struct GovernorGauges: Sendable {
     package var clusters: [ClusterGauges] = []
+    /// The state of each route's own breaker: `closed`, `open` or `half_open`.
+    package var routeBreakers: [(route: String, state: String)] = []
     /// Requests that had to share a bucket since the table was full of busy ones.
     package var sharedCharges: UInt64 = 0
 
@@ -119,6 +121,11 @@ package struct GovernorGauges: Sendable {
         for cluster in clusters {
             guard let breaker = cluster.breaker else { continue }
             out.sample("weir_breaker_state", ["cluster": cluster.name, "state": breaker], 1)
+        }
+        out.family(
+            "weir_route_breaker_state", .gauge, "1 for the state that a route's breaker is in.")
+        for (route, state) in routeBreakers {
+            out.sample("weir_route_breaker_state", ["route": route, "state": state], 1)
         }
     }
 }

@@ -311,16 +311,26 @@ def test_a_breaker_opens_answers_in_the_endpoints_place_and_probes(weir, upstrea
         "fallback": {"status": 200, "body": "a stale answer\n"},
     }
     running = weir(settings(behind, outlier=False, routes=[forward(breaker=breaker)]))
+
+    def state():
+        shown = [dict(labels) for name, labels in running.metrics() if name == "weir_route_breaker_state"]
+        breakers = running.status()["route_breakers"]
+        assert {labels["route"]: labels["state"] for labels in shown} == breakers
+        [state] = breakers.values()
+        return state
+
+    assert state() == "closed"
     mood.status = "500 Internal Server Error"
     assert ask(running, 10) == [500] * 10
     answer = running.get()
     assert (answer.status, answer.body, answer.reason) == (200, b"a stale answer\n", "breaker_open")
-    assert mood.calls == 10
+    assert mood.calls == 10 and state() == "open"
     line = running.wait_log(11)[10]
     assert line["reason"] == "breaker_open" and line["attempts"] == 0
     mood.status = "200 OK"
     until(lambda: running.get().reason is None, "a probe closes it")
     assert set(ask(running, 10)) == {200} and mood.calls >= 20
+    assert state() == "closed"
 
 
 def test_our_own_refusals_are_no_failures_of_the_endpoint(weir, upstream):

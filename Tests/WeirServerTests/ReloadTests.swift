@@ -184,6 +184,26 @@ private func expectFree(
         #expect(adopt("c") !== state)
     }
 
+    @Test func `a route's breaker is kept and shown while it is asked for`() throws {
+        let directory = ClusterDirectory()
+        var settings = BreakerSettings()
+        settings.mode = .shadow
+        directory.adopt(route: "r", breaker: settings, hedge: nil)
+        directory.adopt(route: "none", breaker: nil, hedge: nil)
+        let breaker = try #require(directory.breaker(route: "r"))
+        #expect(directory.routeBreakers.map { "\($0) \($1)" } == ["r closed"])
+        directory.adopt(route: "r", breaker: settings, hedge: nil)
+        directory.keepOnly(routes: ["r"])
+        #expect(directory.breaker(route: "r") === breaker)
+        settings.mode = .off
+        directory.adopt(route: "r", breaker: settings, hedge: nil)
+        #expect(directory.routeBreakers.isEmpty)
+        settings.mode = .enforce
+        directory.adopt(route: "r", breaker: settings, hedge: nil)
+        directory.keepOnly(routes: [])
+        #expect(directory.routeBreakers.isEmpty)
+    }
+
     @Test func `a listener's sockets are kept while its address is`() throws {
         let sockets = ListenerSockets(workers: 2)
         let first = Listener(name: "a", address: .ip(host: ownAddress(3), port: ownPort))

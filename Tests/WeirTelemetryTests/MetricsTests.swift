@@ -32,6 +32,7 @@ struct MetricsTests {
         gauges.reloadsRefused = 1
         gauges.wasLastReloadSuccessful = false
         gauges.lastReloadSuccessUnixNanoseconds = 1_709_210_096_000_000_042
+        gauges.governors.routeBreakers = [(route: "catalog", state: "half_open")]
         var usage = ProcessUsage()
         usage.cpuSeconds = 1.25
         usage.residentBytes = 4096
@@ -80,6 +81,7 @@ struct MetricsTests {
         #"upstream_attempts_total{cluster="sh\"op\\\n"} 2"#,
         #"upstream_failures_total{cluster="sh\"op\\\n",reason="reset"} 1"#,
         #"upstream_connections{cluster="sh\"op\\\n",state="idle"} 4"#,
+        "weir_route_breaker_state{route=\"catalog\",state=\"half_open\"} 1\n",
         "weir_access_log_dropped_total 5\n",
         "weir_build_info{version=\"1.2.3\"} 1\n",
         "weir_config_generation 7\n",

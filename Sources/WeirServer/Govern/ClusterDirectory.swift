@@ -160,7 +160,7 @@ final class ClusterDirectory {
 
     /// Takes up what a route asks for itself.
     func adopt(route name: String, breaker: BreakerSettings?, hedge: HedgeSettings?) {
-        if let breaker {
+        if let breaker, breaker.mode != .off {
             if let known = breakers[name] { known.update(breaker) }
             breakers[name] = breakers[name] ?? Breaker(breaker)
         } else {
@@ -183,6 +183,17 @@ final class ClusterDirectory {
     /// Looks at the latencies that hedges go by.
     func refreshHedges(now: Instant) {
         for hedge in hedges.values { hedge.refresh(now: now) }
+    }
+
+    /// The state of the breaker of each route that has one, by the routes' names.
+    var routeBreakers: [(route: String, state: String)] {
+        breakers.sorted { $0.key < $1.key }.map { ($0.key, $0.value.current.phase.rawValue) }
+    }
+
+    /// Forgets what belongs to routes that are not named.
+    func keepOnly(routes names: Set<String>) {
+        breakers = breakers.filter { names.contains($0.key) }
+        hedges = hedges.filter { names.contains($0.key) }
     }
 
     /// Forgets clusters that are neither named nor busy.
