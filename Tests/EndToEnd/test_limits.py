@@ -229,6 +229,29 @@ def test_the_admin_page_of_a_tenant(weir, upstream):
     assert json.loads(running.ask("GET", "/tenants/nobody")[1])["rate"]["tokens"] == 3
 
 
+def test_the_admin_page_of_a_tenant_that_is_known_by_its_address(weir, upstream):
+    identify = [{"header": "x-api-key"}, {"client_ip": {"v4_prefix": 24, "v6_prefix": 48}}]
+    running = weir(
+        settings(upstream(), listeners=[listener(trusted=["127.0.0.0/8"])], tenants=tenants(identify=identify))
+    )
+
+    def page(key):
+        status, text = running.ask("GET", f"/tenants/{key}")
+        assert status == 200, text
+        found = json.loads(text)
+        return found["tenant"], found["rate"]["tokens"], found["rate"]["tracked"]
+
+    for number, chain in enumerate(["203.0.113.7", "203.0.113.9", "2001:db8:7:1::1"]):
+        assert running.get(headers=[f"x-forwarded-for: {chain}"]).status == 200
+        key = running.wait_log(number + 1)[number]["tenant"]
+        assert key == ["203.0.113.0", "203.0.113.0", "2001:db8:7::"][number]
+        assert page(key) == (key, [2, 1, 2][number], True), "the key is what the log shows"
+    assert page("203.0.113.200") == ("203.0.113.0", 1, True), "another address of the same prefix"
+    assert page("2001%3Adb8%3A7%3A2%3A%3A") == ("2001:db8:7::", 2, True)
+    assert page("203.0.114.7") == ("203.0.114.0", 3, False), "nobody has come from there"
+    assert statuses(running, 1, "a") == [200] and page("a") == ("a", 2, True)
+
+
 def test_a_reload_keeps_every_budget(weir, upstream):
     """nginx, HAProxy and Envoy all refill on some reload: an edit of anything must not."""
     behind = upstream()

@@ -43,6 +43,22 @@ private let anyPort = Address.ip(host: "127.0.0.1", port: 0)
 
 private func text(_ text: Text?) -> String? { text?.description }
 
+@Suite struct `A tenant's key` {
+    @Test func `is that of the prefix where an address stands for the tenant`() throws {
+        let ledger = TenantLedger(Configuration())
+        func key(_ text: String, v4Bits: Int = 24, v6Bits: Int = 64) throws -> UInt64 {
+            ledger.key(try #require(IPAddress(text)).prefix(v4Bits: v4Bits, v6Bits: v6Bits))
+        }
+        #expect(try key("203.0.113.7") == key("203.0.113.0"))
+        #expect(try key("203.0.113.7") != key("203.0.114.7"))
+        #expect(try key("203.0.113.7", v4Bits: 32) != key("203.0.113.0", v4Bits: 32))
+        #expect(try key("2001:db8::1") == key("2001:db8::2"))
+        #expect(try key("2001:db8::1", v6Bits: 128) != key("2001:db8::2", v6Bits: 128))
+        // A header's value that only reads like an address is somebody else's.
+        #expect(try key("203.0.113.0") != ledger.key(Array("203.0.113.0".utf8)))
+    }
+}
+
 @Suite struct `A compiled configuration` {
     @Test func `has the listener's limits, rates as bytes a window`() throws {
         let plan = try Bench().plan {

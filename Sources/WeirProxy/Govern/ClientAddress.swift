@@ -1,7 +1,7 @@
 // The client's address: the peer's, or what trusted proxies say it is.
 
 import WeirHTTP
-import WeirNet
+package import WeirNet
 
 extension Exchange {
     /// The address that counts as the client's; `nil` on a unix socket. Of `X-Forwarded-For`, read
@@ -26,11 +26,11 @@ extension Exchange {
 
 extension IPAddress {
     /// An address for counting: the bits beyond the prefix of its family are zero.
-    func prefix(v4Bits: Int, v6Bits: Int) -> (UInt64, UInt64) {
+    package func prefix(v4Bits: Int, v6Bits: Int) -> IPAddress {
         let bits = isV4 ? v4Bits + 96 : v6Bits
         let highMask = bits >= 64 ? ~0 : ~(~UInt64(0) >> UInt64(max(0, bits)))
         let lowMask = bits <= 64 ? 0 : bits >= 128 ? ~0 : ~(~UInt64(0) >> UInt64(bits - 64))
-        return (high & highMask, low & lowMask)
+        return IPAddress(high: high & highMask, low: low & lowMask)
     }
 }
 

@@ -1,7 +1,7 @@
 // Who a request's tenant is, and what its plan allows.
 
 import WeirHTTP
-import WeirNet
+package import WeirNet
 package import WeirPolicy
 
 /// Where a tenant's key may stand in a request.
@@ -66,7 +66,25 @@ package final class TenantRules: Sendable {
     }
 }
 
+extension KeyHasher {
+    /// Adds an address to a key.
+    package mutating func update(_ address: IPAddress) {
+        withUnsafeBytes(of: (address.high, address.low)) { update($0) }
+    }
+}
+
 extension Exchange {
+    /// The address that stands for a tenant which is known by it: the client's, cut to the prefix
+    /// that counts.
+    var tenantAddress: IPAddress? {
+        guard record.isTenantAddress else { return nil }
+        let sources = under?.object.plan.common.tenants?.object.sources ?? []
+        for case .clientAddress(let v4Bits, let v6Bits) in sources {
+            return clientAddress?.prefix(v4Bits: v4Bits, v6Bits: v6Bits)
+        }
+        return nil
+    }
+
     /// Finds the tenant's key by the first source that yields one. A request without any is of a
     /// tenant of its own: it is limited like every other.
     func identifyTenant(_ rules: TenantRules, seed: KeySeed) {
@@ -117,8 +135,7 @@ extension Exchange {
     /// Adds the client's address, cut to a prefix; `false` on a unix socket.
     func hashClientAddress(_ v4Bits: Int, _ v6Bits: Int, _ hasher: inout KeyHasher) -> Bool {
         guard let address = clientAddress else { return false }
-        let prefix = address.prefix(v4Bits: v4Bits, v6Bits: v6Bits)
-        withUnsafeBytes(of: prefix) { hasher.update($0) }
+        hasher.update(address.prefix(v4Bits: v4Bits, v6Bits: v6Bits))
         return true
     }
 

@@ -159,11 +159,16 @@ enum ExchangeReport {
             line.wouldRefuse =
                 Refusal(rawValue: UInt8(record.shadows.trailingZeroBitCount))?.code
         }
-        withUnsafeTemporaryAllocation(byteCount: 64, alignment: 1) { memory in
+        withUnsafeTemporaryAllocation(byteCount: 128, alignment: 1) { memory in
             var out = ByteWriter(memory)
             exchange.writeClientAddress(&out)
-            line.client = UnsafeRawBufferPointer(start: memory.baseAddress, count: out.count)
-            if record.isTenantAddress { line.tenant = line.client }
+            let client = out.count
+            line.client = UnsafeRawBufferPointer(start: memory.baseAddress, count: client)
+            if let address = exchange.tenantAddress {
+                out.append(address)
+                line.tenant = UnsafeRawBufferPointer(
+                    rebasing: UnsafeRawBufferPointer(memory)[client..<out.count])
+            }
             if !log.append(line) { exchange.proxy.counters.add(.logLinesDropped) }
         }
     }
@@ -173,10 +178,7 @@ extension Exchange {
     /// The client's address as text, without its port; `unix` for a local socket.
     func writeClientAddress(_ out: inout ByteWriter) {
         guard let address = client?.use({ $0.peerAddress }) else { return out.append("unix") }
-        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 46) { buffer in
-            guard let base = buffer.baseAddress else { return }
-            out.append(UnsafeRawPointer(base), count: address.format(into: base))
-        }
+        out.append(address)
     }
 
     fileprivate var userAgent: UnsafeRawBufferPointer {
@@ -184,6 +186,16 @@ extension Exchange {
             return message.bytes[valueOf: head.fields[index]]
         }
         return AccessRecord.nothing
+    }
+}
+
+extension ByteWriter {
+    /// Appends an address as text.
+    fileprivate mutating func append(_ address: IPAddress) {
+        withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 46) { buffer in
+            guard let base = buffer.baseAddress else { return }
+            append(UnsafeRawPointer(base), count: address.format(into: base))
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 import WeirConfig
 import WeirHTTP
+import WeirNet
 import WeirPolicy
 import WeirProxy
 import WeirTime
@@ -30,6 +31,13 @@ final class TenantLedger {
             hasher.update(bytes)
             return hasher.finish()
         }
+    }
+
+    /// The key of whom an address stands for.
+    func key(_ address: IPAddress) -> UInt64 {
+        var hasher = KeyHasher(seed: seed)
+        hasher.update(address)
+        return hasher.finish()
     }
 
     /// Tells one name from another, alike in all generations.

@@ -27,13 +27,15 @@ extension Server {
         guard let key = PercentEncoding.decode(name) else {
             return .text(400, "the key is not percent-encoded as it should be\n")
         }
-        let hash = ledger.key(key)
+        // As the access log has it: the prefix that counts, of whatever address is asked about.
+        let address = tenants.address(Array(key))
+        let hash = address.map { ledger.key($0) } ?? ledger.key(key)
         let place = Int(ledger.directory.plan(of: hash))
         guard place < tenants.plans.count else { return .text(404, "there are no plans\n") }
         let plan = tenants.plans[place]
         var out = JSONWriter()
         out.object { out in
-            out.member("tenant", String(decoding: key, as: UTF8.self))
+            out.member("tenant", address?.description ?? String(decoding: key, as: UTF8.self))
             out.member("plan", plan.name)
             out.member("weight", plan.weight)
             out.key("rate")
@@ -92,6 +94,18 @@ extension Server {
         var text = query.dropFirst(4)
         if text.hasSuffix("s") { text = text.dropLast() }
         return Int64(text).flatMap { (1...86_400).contains($0) ? .seconds($0) : nil }
+    }
+}
+
+extension Tenants {
+    /// The address that a key stands for, cut to the prefix that counts; `nil` where tenants are
+    /// not known by their addresses, or it is none.
+    fileprivate func address(_ key: [UInt8]) -> IPAddress? {
+        for case .clientIP(let v4Prefix, let v6Prefix) in identify {
+            return key.withUnsafeBytes { IPAddress(bytes: $0) }?
+                .prefix(v4Bits: v4Prefix, v6Bits: v6Prefix)
+        }
+        return nil
     }
 }
 
