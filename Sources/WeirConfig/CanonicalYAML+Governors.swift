@@ -45,9 +45,14 @@ extension JWTClaim {
         let trust: (String, String?)
         switch verification {
         case .unverified: trust = ("unverified", "true")
-        case .key(let algorithm, let file):
+        case .key(let key):
+            let audiences = key.audiences.isEmpty ? nil : flow(key.audiences.map(quote))
             trust = (
-                "verify", flow([("algorithm", algorithm.rawValue), ("key_file", quote(file))])
+                "verify",
+                flow([
+                    ("algorithm", key.algorithm.rawValue), ("key_file", quote(key.file)),
+                    ("issuer", key.issuer.map(quote)), ("audiences", audiences),
+                ])
             )
         }
         return flow([("header", quote(header)), ("claim", quote(claim)), trust])

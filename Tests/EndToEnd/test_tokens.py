@@ -94,6 +94,18 @@ def test_a_token_out_of_its_times_falls_to_the_next_source(weir, upstream, key_f
     assert tenants(running, values) == ["fallen"] * len(late) + ["ann"] * len(fine)
 
 
+def test_a_token_for_somebody_else_falls_to_the_next_source(weir, upstream, key_file):
+    source = claim(key_file)
+    source["jwt_claim"]["verify"] |= {"issuer": "https://login", "audiences": ["api", "https://api"]}
+    running = weir(settings(upstream(), source))
+    fine = [{"aud": "api"}, {"aud": ["other", "https://api"]}]
+    bad = [{}, {"aud": "other"}, {"aud": []}, {"aud": "api", "iss": "https://elsewhere"}, {"aud": "api", "iss": None}]
+    values = [f"Bearer {token({'sub': 'ann', 'iss': 'https://login'} | claims)}" for claims in fine + bad]
+    assert tenants(running, values) == ["ann"] * len(fine) + ["fallen"] * len(bad)
+    forged = token({"sub": "ann", "iss": "https://login", "aud": "api"}, OTHER)
+    assert tenants(running, [f"Bearer {forged}"]) == ["fallen"]
+
+
 def test_unverified_believes_whoever(weir, upstream):
     running = weir(settings(upstream(), {"jwt_claim": {"claim": "sub", "unverified": True}}))
     values = [f"Bearer {token({'sub': 'ann', 'exp': 1}, OTHER)}", "Bearer nonsense"]

@@ -41,11 +41,13 @@ private func token(
 }
 
 private func claim(
-    _ value: String, isVerified: Bool = true, at unixSeconds: Int64 = 1_000_000
+    _ value: String, isVerified: Bool = true, at unixSeconds: Int64 = 1_000_000,
+    issuer: String? = nil, audiences: [String] = []
 ) -> String? {
     let source = TokenSource(
         header: Text("authorization"), claim: Text("sub"),
-        verifier: isVerified ? MadeUpVerifier() : nil)
+        verifier: isVerified ? MadeUpVerifier() : nil,
+        issuer: issuer.map { Text($0) }, audiences: audiences.map { Text($0) })
     var found: String?
     _ = Array(value.utf8).withUnsafeBytes { bytes in
         source.withClaim(of: bytes, at: unixSeconds) { claim in
@@ -120,7 +122,7 @@ private func claim(
     }
 
     @Test func `of chance never traps`() {
-        let good = Array(token(#"{"sub":"ann","exp":2000000,"nbf":1}"#).utf8)
+        let good = Array(token(#"{"sub":"ann","exp":2000000,"aud":["a","b"],"iss":"i"}"#).utf8)
         var chance = Chance(seed: 7519)
         for _ in 0..<20_000 {
             var value = good
@@ -128,7 +130,8 @@ private func claim(
                 value[Int(chance.below(UInt32(value.count)))] = UInt8(chance.below(128))
             }
             value = Array(value.prefix(Int(chance.below(UInt32(value.count * 2)))))
-            _ = claim(String(decoding: value, as: UTF8.self))
+            _ = claim(
+                String(decoding: value, as: UTF8.self), issuer: "i", audiences: ["b"])
             _ = claim(String(decoding: value, as: UTF8.self), isVerified: false)
         }
     }
@@ -157,6 +160,32 @@ private func claim(
     func `whose times are no numbers is not believed`(time: String) {
         #expect(claim(token(#"{"sub":"ann","exp":\#(time)}"#)) == nil)
         #expect(claim(token(#"{"sub":"ann","nbf":\#(time)}"#)) == nil)
+    }
+
+    @Test(arguments: [
+        (#""iss":"a""#, true), (#""iss" : "a""#, true), (#""iss":"b""#, false), (#""x":1"#, false),
+        (#""iss":"""#, false), (#""iss":["a"]"#, false), (#""iss":"a","iss":"a""#, false),
+        (#""iss":"\u0061""#, false), (#""iss":1"#, false), (#""x":{"iss":"a"}"#, false),
+    ])
+    func `is of the issuer that is asked for`(member: String, isBelieved: Bool) {
+        let value = token(#"{"sub":"ann",\#(member)}"#)
+        #expect(claim(value, issuer: "a") == (isBelieved ? "ann" : nil))
+        #expect(claim(value) == "ann")
+        #expect(claim(value, isVerified: false, issuer: "a") == "ann", "it believes whatever comes")
+    }
+
+    @Test(arguments: [
+        (#""aud":"a""#, true), (#""aud":"c""#, false), (#""x":"a""#, false),
+        (#""aud":["c","b"]"#, true), (#""aud":[ "b" , "c" ]"#, true), (#""aud":["c"]"#, false),
+        (#""aud":[]"#, false), (#""aud":["c","\u0061"]"#, false), (#""aud":[["a"]]"#, false),
+        (#""aud":[1,"a"]"#, false), (#""aud":["c" "a"]"#, false), (#""aud":{"a":"a"}"#, false),
+        (#""aud":["a"],"aud":["a"]"#, false), (#""aud":["c,a"]"#, false), (#""aud":null"#, false),
+        (#""aud":"a b""#, false),
+    ])
+    func `is for one of the audiences that are asked for`(member: String, isBelieved: Bool) {
+        let value = token(#"{"sub":"ann",\#(member)}"#)
+        #expect(claim(value, audiences: ["a", "b"]) == (isBelieved ? "ann" : nil))
+        #expect(claim(value) == "ann")
     }
 
     @Test func `that names a time twice is not believed`() {

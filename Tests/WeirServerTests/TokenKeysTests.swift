@@ -19,7 +19,7 @@ private final class KeyFile {
 }
 
 private func claim(_ file: String, _ algorithm: JWTClaim.Algorithm = .hs256) -> JWTClaim {
-    JWTClaim(claim: "sub", verification: .key(algorithm: algorithm, file: file))
+    JWTClaim(claim: "sub", verification: .key(JWTClaim.Key(algorithm: algorithm, file: file)))
 }
 
 private func configuration(_ claims: JWTClaim...) -> Configuration {

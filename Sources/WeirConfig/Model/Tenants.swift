@@ -72,8 +72,23 @@ package struct JWTClaim: Equatable, Sendable {
     package enum Verification: Equatable, Sendable {
         /// The token is believed as it is: anyone can claim to be anyone.
         case unverified
-        /// A token whose signature or times are wrong yields no value.
-        case key(algorithm: Algorithm, file: String)
+        /// A token that does not hold by it yields no value, nor does one out of its times.
+        case key(Key)
+    }
+
+    /// What a token is checked with.
+    package struct Key: Equatable, Sendable {
+        package var algorithm: Algorithm
+        package var file: String
+        /// What the token's `iss` must be; `nil` asks for none.
+        package var issuer: String?
+        /// One of these must be among the token's `aud`; empty asks for none.
+        package var audiences: [String] = []
+
+        package init(algorithm: Algorithm, file: String) {
+            self.algorithm = algorithm
+            self.file = file
+        }
     }
 
     package enum Algorithm: String, CaseIterable, Sendable {

@@ -59,7 +59,7 @@ enum JWTClaimSection {
         "The claim whose value is the tenant's key.")
     static let verify = Key(
         "verify", .section(JWTVerifySection.decode),
-        "Believes only tokens that are signed with this key and not expired.")
+        "Believes only tokens that are signed with this key, not expired, and made for this use.")
     static let unverified = Key(
         "unverified", .present,
         "true: believes every token. Whoever can reach weir can then claim to be any tenant.")
@@ -72,7 +72,11 @@ enum JWTClaimSection {
               identify:
                 - jwt_claim:
                     claim: sub
-                    verify: { algorithm: ES256, key_file: /etc/weir/jwt.pem }
+                    verify:
+                      algorithm: ES256
+                      key_file: /etc/weir/jwt.pem
+                      issuer: https://login.example.com/
+                      audiences: [https://api.example.com]
               plans: { all: { rate: 10/s } }
               default_plan: all
             """,
@@ -98,15 +102,29 @@ enum JWTVerifySection {
     static let keyFile = Key(
         "key_file", .filePath, required: true,
         "HS256: the secret, as the file's bytes. RS256 and ES256: the public key, as PEM.")
+    static let issuer = Key(
+        "issuer", .text("an issuer", maxBytes: 256), default: "none",
+        "What the token's iss must be. Without it, iss is not looked at.")
+    static let audiences = Key(
+        "audiences", .list(of: .text("an audience", maxBytes: 256), "audiences", atMost: 16),
+        default: "none",
+        "One of these must be the token's aud, or in its list. Without it, aud is not looked at.")
 
     static let section = Section(
-        "verify", at: "tenants.identify[].jwt_claim.verify", "How a token's signature is checked.",
-        keys: [algorithm.entry, keyFile.entry])
+        "verify", at: "tenants.identify[].jwt_claim.verify",
+        "How a token is checked: by its signature, exp and nbf, and, where they are given, by who "
+            + "made it and for whom.",
+        keys: [algorithm.entry, keyFile.entry, issuer.entry, audiences.entry])
 
     static func decode(_ node: YAMLNode, _ report: Report) -> JWTClaim.Verification? {
         guard let reader = SectionReader(node, section, report) else { return nil }
         let file = reader.read(keyFile)
+        let issuer = reader.read(issuer)
+        let audiences = reader.read(audiences)
         guard let algorithm = reader.read(algorithm), let file else { return nil }
-        return .key(algorithm: algorithm, file: file)
+        var key = JWTClaim.Key(algorithm: algorithm, file: file)
+        key.issuer = issuer
+        if let audiences { key.audiences = audiences }
+        return .key(key)
     }
 }

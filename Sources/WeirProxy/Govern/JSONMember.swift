@@ -7,6 +7,8 @@ enum JSONMember {
     case string(UnsafeRawBufferPointer)
     /// A number as it is written.
     case number(UnsafeRawBufferPointer)
+    /// An array of strings, as it is written.
+    case strings(UnsafeRawBufferPointer)
     /// It is of another type, is written with escapes, or is there twice; or there is no object.
     case unusable
 
@@ -17,7 +19,28 @@ enum JSONMember {
     var text: UnsafeRawBufferPointer? {
         switch self {
         case .string(let text), .number(let text): text
-        case .absent, .unusable: nil
+        case .absent, .strings, .unusable: nil
+        }
+    }
+
+    /// Whether it is that string, or an array of strings among which that one is.
+    func includes(_ string: UnsafeRawBufferPointer) -> Bool {
+        switch self {
+        case .string(let text): return Bytes.areEqual(text, string)
+        case .strings(let array):
+            var index = 0
+            while index < array.count {
+                if array[index] == UInt8(ascii: "\"") {
+                    guard let end = Self.stringEnd(array, index) else { return false }
+                    if Bytes.areEqual(array.part(index + 1, end - index - 1), string) {
+                        return true
+                    }
+                    index = end
+                }
+                index += 1
+            }
+            return false
+        case .absent, .number, .unusable: return false
         }
     }
 
@@ -128,9 +151,33 @@ enum JSONMember {
             let text = json.part(index + 1, end - index - 1)
             return text.contains(UInt8(ascii: "\\")) ? .unusable : .string(text)
         }
+        if json[index] == UInt8(ascii: "[") {
+            guard let end = stringsEnd(json, index) else { return .unusable }
+            let array = json.part(index, end - index)
+            return array.contains(UInt8(ascii: "\\")) ? .unusable : .strings(array)
+        }
         guard json[index] == UInt8(ascii: "-") || isDigit(json[index]) else { return .unusable }
         let first = index
         while index < json.count, isOfNumber(json[index]) { index += 1 }
         return .number(json.part(first, index - first))
+    }
+
+    /// Behind the end of an array that begins at `start`; `nil` where it has anything but strings.
+    private static func stringsEnd(_ json: UnsafeRawBufferPointer, _ start: Int) -> Int? {
+        var index = start + 1
+        var isItemNext = true
+        while index < json.count {
+            switch json[index] {
+            case UInt8(ascii: "\"") where isItemNext:
+                guard let end = stringEnd(json, index) else { return nil }
+                index = end
+                isItemNext = false
+            case UInt8(ascii: ",") where !isItemNext: isItemNext = true
+            case UInt8(ascii: "]"): return index + 1
+            default: guard isSpace(json[index]) else { return nil }
+            }
+            index += 1
+        }
+        return nil
     }
 }

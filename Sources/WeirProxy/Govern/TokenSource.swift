@@ -18,21 +18,30 @@ package final class TokenSource: Sendable {
     package let claim: Text
     /// `nil` believes every token, as the configuration says in so many words.
     package let verifier: (any TokenVerifier)?
+    /// What a verified token's `iss` must be; `nil` asks for none.
+    package let issuer: Text?
+    /// One of these must be among a verified token's `aud`; empty asks for none.
+    package let audiences: [Text]
 
     /// Longer tokens name nobody.
     private static let maxBytes = 8 << 10
     /// How far the clock of who signed the token may be off, in seconds.
     private static let leeway: Int64 = 60
 
-    package init(header: Text, claim: Text, verifier: (any TokenVerifier)?) {
+    package init(
+        header: Text, claim: Text, verifier: (any TokenVerifier)?, issuer: Text? = nil,
+        audiences: [Text] = []
+    ) {
         self.header = header
         self.claim = claim
         self.verifier = verifier
+        self.issuer = issuer
+        self.audiences = audiences
     }
 
     /// Calls `body` with the claim of the token in a header's value; with `nil` where there is no
-    /// token, it lacks the claim, or, if it is to be verified, its signature or its times do not
-    /// hold at `unixSeconds`.
+    /// token, it lacks the claim, or, if it is to be verified, it is not meant for this use, or its
+    /// signature or its times do not hold at `unixSeconds`.
     func withClaim(
         of value: UnsafeRawBufferPointer, at unixSeconds: Int64,
         _ body: (UnsafeRawBufferPointer?) -> Bool
@@ -51,7 +60,7 @@ package final class TokenSource: Sendable {
             if let verifier {
                 let rest = UnsafeMutableRawBufferPointer(rebasing: memory[count...])
                 // The signature is what costs: a token that has expired is not worth it.
-                guard Self.isTimely(json, unixSeconds),
+                guard Self.isTimely(json, unixSeconds), isMeant(json),
                     isSigned(token, first, second, verifier, rest)
                 else { return body(nil) }
             }
@@ -71,6 +80,19 @@ package final class TokenSource: Sendable {
         if case .absent = beginning { return true }
         guard let whole = beginning.whole else { return false }
         return unixSeconds + leeway >= whole
+    }
+
+    /// Of the issuer and for one of the audiences that are asked for (RFC 7519 sections 4.1.1 and
+    /// 4.1.3).
+    private func isMeant(_ json: UnsafeRawBufferPointer) -> Bool {
+        if let issuer {
+            guard case .string(let text) = JSONMember.find("iss", in: json),
+                Bytes.areEqual(text, issuer.bytes)
+            else { return false }
+        }
+        if audiences.isEmpty { return true }
+        let meant = JSONMember.find("aud", in: json)
+        return audiences.contains { meant.includes($0.bytes) }
     }
 
     private func isSigned(

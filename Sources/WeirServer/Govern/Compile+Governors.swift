@@ -255,11 +255,18 @@ extension TenantIdentity {
             .clientAddress(v4Bits: v4Prefix, v6Bits: v6Prefix)
         case .pathSegment(let number): .pathSegment(number)
         case .query(let name): .query(Text(name))
-        case .jwtClaim(let claim):
-            .jwtClaim(
-                TokenSource(
-                    header: Text(claim.header), claim: Text(claim.claim),
-                    verifier: keys.verifier(of: claim)))
+        case .jwtClaim(let claim): .jwtClaim(claim.source(keys))
         }
+    }
+}
+
+extension JWTClaim {
+    fileprivate func source(_ keys: TokenKeys) -> TokenSource {
+        guard case .key(let key) = verification else {
+            return TokenSource(header: Text(header), claim: Text(claim), verifier: nil)
+        }
+        return TokenSource(
+            header: Text(header), claim: Text(claim), verifier: keys.verifier(of: self),
+            issuer: key.issuer.map { Text($0) }, audiences: key.audiences.map { Text($0) })
     }
 }

@@ -16,6 +16,11 @@ struct TokenKeys: Equatable {
     private struct Place: Hashable {
         var file: String
         var algorithm: TokenKey.Algorithm
+
+        init(_ key: JWTClaim.Key) {
+            file = key.file
+            algorithm = TokenKey.Algorithm(key.algorithm)
+        }
     }
 
     private var keys: [Place: TokenKey] = [:]
@@ -30,12 +35,12 @@ struct TokenKeys: Equatable {
         var read = TokenKeys()
         for (index, identity) in (configuration.tenants?.identify ?? []).enumerated() {
             guard case .jwtClaim(let claim) = identity,
-                case .key(let algorithm, let file) = claim.verification
+                case .key(let key) = claim.verification
             else { continue }
-            let place = Place(file: file, algorithm: TokenKey.Algorithm(algorithm))
+            let place = Place(key)
             guard read.keys[place] == nil else { continue }
-            let key = "tenants.identify[\(index)].jwt_claim.verify.key_file '\(file)'"
-            read.keys[place] = try Self.read(place, called: key)
+            let name = "tenants.identify[\(index)].jwt_claim.verify.key_file '\(key.file)'"
+            read.keys[place] = try Self.read(place, called: name)
         }
         return read
     }
@@ -55,9 +60,8 @@ struct TokenKeys: Equatable {
 
     /// Who checks the tokens of a claim; `nil` believes them, as the configuration says.
     func verifier(of claim: JWTClaim) -> (any TokenVerifier)? {
-        guard case .key(let algorithm, let file) = claim.verification else { return nil }
-        let place = Place(file: file, algorithm: TokenKey.Algorithm(algorithm))
-        return keys[place] ?? NoVerifier()
+        guard case .key(let key) = claim.verification else { return nil }
+        return keys[Place(key)] ?? NoVerifier()
     }
 }
 
