@@ -232,7 +232,8 @@ extension Cluster {
     func writeGovernors(to out: inout CanonicalWriter) {
         out.field("circuit_breakers", ceilings.text)
         out.field("concurrency", concurrency.text)
-        out.field("queue", queue?.text ?? "off")
+        // Without a word about it, what is a shadow has one as well.
+        if queue != nil || shadowQueue == nil { out.field("queue", queue?.text ?? "off") }
         outlier.write(to: &out)
         out.field("health_check", healthCheck?.text ?? "off")
         out.field("slow_start", slowStart.map { Quantity.text($0) } ?? "off")
@@ -244,7 +245,7 @@ extension Cluster.Ceilings {
     fileprivate var text: String {
         func limit(_ n: Int?) -> String { n.map { "\($0)" } ?? "off" }
         return flow([
-            ("max_connections", limit(maxConnections)),
+            ("mode", mode.word), ("max_connections", limit(maxConnections)),
             ("max_pending_requests", limit(maxPendingRequests)),
             ("max_requests", limit(maxRequests)), ("max_retries", limit(maxRetries)),
         ])

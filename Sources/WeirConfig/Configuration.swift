@@ -260,6 +260,8 @@ package struct Cluster: Equatable, Sendable {
     package var concurrency = ConcurrencySettings()
     /// `nil` refuses at once where no permit is free. Adaptive concurrency brings a queue with it.
     package var queue: QueueSettings?
+    /// The queue that there would be, were ceilings and concurrency not in shadow mode.
+    package var shadowQueue: QueueSettings?
     package var outlier = OutlierSettings()
     package var healthCheck: HealthCheckSettings?
     /// How long an endpoint that is new or back takes to get its whole share; `nil` is at once.

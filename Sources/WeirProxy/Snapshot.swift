@@ -196,6 +196,9 @@ package struct ClusterPlan: Sendable {
     package var governor: ClusterGovernor
     /// A route that leads here retries or hedges.
     package var hasRetries: Bool
+    /// What ceilings or concurrency in shadow mode would refuse requests with; `nil` where neither
+    /// is one.
+    package var shadowRefusal: Refusal?
     package var endpoints: [EndpointPlan]
     package var connectTimeout: Interval
     package var idleTimeout: Interval

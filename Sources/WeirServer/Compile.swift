@@ -202,7 +202,7 @@ struct Compiler {
                     weight: $0.weight, priority: $0.priority, isLocalZone: isLocal($0.zone),
                     key: StableHash($0.address.description.utf8).value)
             })
-        return ClusterPlan(
+        var plan = ClusterPlan(
             name: Text(cluster.name), balancer: balancer,
             hashOn: cluster.balancing.source, governor: entry.governor,
             hasRetries: hasRetries(cluster.name),
@@ -214,6 +214,8 @@ struct Compiler {
             connectTimeout: cluster.connectTimeout, idleTimeout: cluster.keepalive.idleTimeout,
             maxIdle: cluster.keepalive.maxIdle, hostHeader: hostHeader,
             counters: registry.cluster(cluster.name, worker: worker))
+        plan.shadowRefusal = shadowRefusal(of: cluster)
+        return plan
     }
 
     /// The endpoints of a cluster as they are known now, with their weights.

@@ -123,6 +123,10 @@ enum StatusPage {
         out.member("in_flight", seen.requestsInFlight)
         out.key("limit")
         if seen.limit == .max { out.null() } else { out.number(Int64(seen.limit)) }
+        if let shadow = seen.shadow {
+            out.member("shadow_limit", shadow.limit)
+            out.member("would_exceed", shadow.exceeded)
+        }
         for (name, time) in [
             ("baseline_ms", seen.baseline), ("p50_ms", seen.median), ("p99_ms", seen.p99),
         ] {

@@ -72,6 +72,8 @@ public enum ClusterCounter: Int, CaseIterable, Sendable {
     case responses1xx, responses2xx, responses3xx, responses4xx, responses5xx
     case attempts, replays
     case retries, retriesOverBudget, hedges
+    /// Retries that policies in shadow mode would have refused.
+    case wouldNotRetry
     case connects, connectFailures, connectTimeouts
     case connectionsActive, connectionsIdle, requestsActive
     case failedReset, failedProtocol, failedTimeout, failedNoEndpoint, failedExhausted

@@ -8,6 +8,9 @@ package struct EndpointGauges: Sendable {
     package var inFlight = 0
     /// Requests that it may work on at once; `nil` is no limit.
     package var limit: Int?
+    /// The limit that shadow mode has found, and the requests sent beyond one; `nil` where there
+    /// is none.
+    package var shadow: (limit: Int, exceeded: Int)?
 
     package init() {}
 }
@@ -40,6 +43,7 @@ package struct GovernorGauges: Sendable {
     func write(to out: inout Exposition) {
         writeQueues(&out)
         writeEndpoints(&out)
+        writeShadowLimits(&out)
         writeEjections(&out)
         writeBreakers(&out)
         out.family(
@@ -96,6 +100,33 @@ package struct GovernorGauges: Sendable {
                     "weir_endpoint_limit",
                     ["cluster": cluster.name, "endpoint": endpoint.address],
                     UInt64(clamping: limit))
+            }
+        }
+    }
+
+    private func writeShadowLimits(_ out: inout Exposition) {
+        out.family(
+            "weir_endpoint_shadow_limit", .gauge,
+            "The limit that an endpoint would have, were concurrency not in shadow mode.")
+        for cluster in clusters {
+            for endpoint in cluster.endpoints {
+                guard let shadow = endpoint.shadow else { continue }
+                out.sample(
+                    "weir_endpoint_shadow_limit",
+                    ["cluster": cluster.name, "endpoint": endpoint.address],
+                    UInt64(clamping: shadow.limit))
+            }
+        }
+        out.family(
+            "weir_endpoint_would_exceed_total", .counter,
+            "Requests sent to an endpoint beyond the limit that shadow mode has found.")
+        for cluster in clusters {
+            for endpoint in cluster.endpoints {
+                guard let shadow = endpoint.shadow else { continue }
+                out.sample(
+                    "weir_endpoint_would_exceed_total",
+                    ["cluster": cluster.name, "endpoint": endpoint.address],
+                    UInt64(clamping: shadow.exceeded))
             }
         }
     }

@@ -147,6 +147,10 @@ package enum MetricsText {
             "Retries that were not made since the cluster's retry budget was used up.",
             .retriesOverBudget, &out)
         writeByCluster(
+            totals, "upstream_would_not_retry_total", .counter,
+            "Retries that max_retries in shadow mode would not have let be made.", .wouldNotRetry,
+            &out)
+        writeByCluster(
             totals, "upstream_hedges_total", .counter,
             "Second attempts that were sent beside a slow one.", .hedges, &out)
         writeByCluster(

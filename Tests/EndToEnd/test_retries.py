@@ -201,6 +201,20 @@ def test_a_slow_attempt_is_hedged_and_the_first_answer_is_heard(weir, upstream):
         release.set()
 
 
+def test_a_shadow_of_max_retries_says_which_it_would_not_have_made(weir, upstream):
+    behind = upstream(failing())
+    policy = {"on": ["gateway_error"], "attempts": 1, "budget": {"percent": 100, "min_per_second": 100}}
+    running = weir(
+        settings(behind, policy=policy, circuit_breakers={"mode": "shadow", "max_retries": 0})
+    )
+    assert running.get().status == 503
+    assert len(behind.requests) == 2, "it is made"
+    [line] = running.wait_log(1)
+    assert line["would_not_retry"] == "ceiling" and "would_refuse" not in line
+    assert running.total("upstream_would_not_retry_total") == 1
+    assert running.total("upstream_retries_total") == 1
+
+
 def test_a_client_that_leaves_before_its_retry_gives_its_place_back(weir, upstream):
     behind = upstream(failing())
     policy = {"backoff": {"base": "60s", "max": "60s", "jitter": "none"}}

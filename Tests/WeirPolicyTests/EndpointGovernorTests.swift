@@ -128,7 +128,8 @@ private final class Bench {
         let bench = Bench(1, concurrency: concurrency)
         let endpoint = bench.endpoints[0]
         for _ in 0..<5 { #expect(endpoint.acquire(now: bench.now, isPanicking: false)) }
-        #expect(endpoint.wouldRefuse == 3)
+        #expect(endpoint.wouldExceed == 3)
+        #expect(endpoint.inspection.shadow?.limit == 2)
         #expect(endpoint.currentLimit == .max)
     }
 

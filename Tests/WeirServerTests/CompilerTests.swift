@@ -43,6 +43,55 @@ private let anyPort = Address.ip(host: "127.0.0.1", port: 0)
 
 private func text(_ text: Text?) -> String? { text?.description }
 
+@Suite struct `Ceilings in shadow mode` {
+    private func governance(
+        _ change: (inout Cluster) -> Void
+    ) throws -> (ClusterGovernance, Refusal?) {
+        var cluster = Cluster(name: "c", source: .endpoints([]))
+        cluster.ceilings.maxRequests = 4
+        cluster.ceilings.maxConnections = 3
+        cluster.ceilings.maxRetries = 2
+        change(&cluster)
+        var configuration = Configuration()
+        configuration.clusters = [cluster]
+        let compiler = try Bench().compiler(configuration)
+        return (compiler.governance(of: cluster), compiler.shadowRefusal(of: cluster))
+    }
+
+    @Test func `limit nobody, but their shadow`() throws {
+        let (enforced, none) = try governance { _ in }
+        #expect(none == nil && enforced.ceilings.shadow == ClusterSettings.Shadow())
+        #expect(enforced.ceilings.maxRequests == 4 && enforced.ceilings.maxRetries == 2)
+        let (shadow, refusal) = try governance { $0.ceilings.mode = .shadow }
+        #expect(refusal == .ceiling)
+        #expect(shadow.ceilings.maxRequests == .max && shadow.ceilings.maxConnections == .max)
+        #expect(shadow.ceilings.maxRetries == .max)
+        #expect(shadow.ceilings.shadow.maxRequests == 3)
+        #expect(shadow.ceilings.shadow.maxRetries == 2)
+        let (off, nothing) = try governance { $0.ceilings.mode = .off }
+        #expect(nothing == nil && off.ceilings == ClusterSettings())
+    }
+
+    @Test func `have the queue that there would be`() throws {
+        let (pending, refusal) = try governance {
+            $0.ceilings.mode = .shadow
+            $0.ceilings.maxPendingRequests = 7
+            $0.shadowQueue = QueueSettings()
+        }
+        #expect(refusal == .queueFull)
+        #expect(!pending.ceilings.hasQueue && pending.ceilings.shadow.queueLength == 7)
+        #expect(pending.ceilings.shadow.maxWaiting == 7)
+        #expect(pending.queue.maxLength == QueueSettings().maxLength)
+        let (found, other) = try governance {
+            $0.ceilings.mode = .off
+            $0.concurrency.mode = .shadow
+            $0.shadowQueue = QueueSettings()
+        }
+        #expect(other == .queueFull)
+        #expect(found.ceilings.shadow.queueLength == QueueSettings().maxLength)
+    }
+}
+
 @Suite struct `A tenant's key` {
     @Test func `is that of the prefix where an address stands for the tenant`() throws {
         let ledger = TenantLedger(Configuration())

@@ -204,6 +204,7 @@ struct LogRingTests {
         record.reason = record.phase
         record.noRetry = record.phase
         record.wouldRefuse = record.phase
+        record.wouldNotRetry = record.phase
         let ring = LogRing()
         #expect(ring.append(record))
         #expect(ring.takeAll().utf8.count <= AccessLine.bound(record))

@@ -32,6 +32,12 @@ struct MetricsTests {
         gauges.reloadsRefused = 1
         gauges.wasLastReloadSuccessful = false
         gauges.lastReloadSuccessUnixNanoseconds = 1_709_210_096_000_000_042
+        var endpoint = EndpointGauges()
+        endpoint.address = "a"
+        endpoint.shadow = (limit: 7, exceeded: 2)
+        gauges.governors.clusters = [ClusterGauges()]
+        gauges.governors.clusters[0].name = "c"
+        gauges.governors.clusters[0].endpoints = [EndpointGauges(), endpoint]
         gauges.governors.routeBreakers = [(route: "catalog", state: "half_open")]
         var usage = ProcessUsage()
         usage.cpuSeconds = 1.25
@@ -81,6 +87,11 @@ struct MetricsTests {
         #"upstream_attempts_total{cluster="sh\"op\\\n"} 2"#,
         #"upstream_failures_total{cluster="sh\"op\\\n",reason="reset"} 1"#,
         #"upstream_connections{cluster="sh\"op\\\n",state="idle"} 4"#,
+        """
+        # TYPE weir_endpoint_shadow_limit gauge
+        weir_endpoint_shadow_limit{cluster=\"c\",endpoint=\"a\"} 7
+        """,
+        "weir_endpoint_would_exceed_total{cluster=\"c\",endpoint=\"a\"} 2\n",
         "weir_route_breaker_state{route=\"catalog\",state=\"half_open\"} 1\n",
         "weir_access_log_dropped_total 5\n",
         "weir_build_info{version=\"1.2.3\"} 1\n",

@@ -40,7 +40,9 @@ enum GovernorLints {
                 let policy = policies[name], let range = place.retry
             else { continue }
             checkPlan(policy, route, place, report)
-            if clusters[cluster]?.ceilings.maxRetries == 0 {
+            if let ceilings = clusters[cluster]?.ceilings, ceilings.mode == .enforce,
+                ceilings.maxRetries == 0
+            {
                 report.warning(
                     .noEffect, at: range,
                     "'retry' has no effect: cluster '\(cluster)' has max_retries 0")

@@ -1,5 +1,7 @@
 // How a cluster's endpoints are picked, and how much the whole cluster takes.
 
+package import WeirPolicy
+
 extension Cluster {
     /// The `load_balancing` section.
     package struct Balancing: Equatable, Sendable {
@@ -37,6 +39,7 @@ extension Cluster {
 
     /// Hard caps for the whole cluster, in the whole process; `nil` is no limit.
     package struct Ceilings: Equatable, Sendable {
+        package var mode = Mode.enforce
         package var maxConnections: Int?
         /// Requests that wait.
         package var maxPendingRequests: Int?

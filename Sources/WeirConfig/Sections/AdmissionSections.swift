@@ -6,6 +6,9 @@ import WeirTime
 enum CeilingsSection {
     private static let least = Kind<OrOff<Int>>.orOff(.integer(1...10_000_000))
 
+    static let mode = Key(
+        "mode", .mode, default: "enforce", "shadow counts what it would refuse, and refuses nobody."
+    )
     static let maxConnections = Key(
         "max_connections", least, default: "off",
         "Connections. HTTP/1 needs one for each request in flight.")
@@ -28,12 +31,14 @@ enum CeilingsSection {
                 circuit_breakers: { max_requests: 4000, max_retries: 3 }
             """,
         keys: [
-            maxConnections.entry, maxPendingRequests.entry, maxRequests.entry, maxRetries.entry,
+            mode.entry, maxConnections.entry, maxPendingRequests.entry, maxRequests.entry,
+            maxRetries.entry,
         ])
 
     static func decode(_ node: YAMLNode, _ report: Report) -> Cluster.Ceilings? {
         guard let reader = SectionReader(node, section, report) else { return nil }
         var ceilings = Cluster.Ceilings()
+        reader.read(mode, into: &ceilings.mode)
         ceilings.maxConnections = reader.read(maxConnections)?.value
         ceilings.maxPendingRequests = reader.read(maxPendingRequests)?.value
         ceilings.maxRequests = reader.read(maxRequests)?.value
@@ -50,7 +55,7 @@ enum ConcurrencySection {
         "mode", Kind<Mode>.word([("adaptive", .enforce), ("shadow", .shadow), ("off", .off)]),
         default: "adaptive",
         "adaptive: an endpoint gets no more requests at once than its latency shows it can work "
-            + "on. shadow finds the limit and refuses nobody.")
+            + "on. shadow finds the limit, counts what it would refuse, and refuses nobody.")
     static let min = Key(
         "min", limits, default: "\(settings.minimum)", "The least that a limit can be.")
     static let max = Key(

@@ -113,11 +113,12 @@ enum ClusterSection {
         reader.read(circuitBreakers, into: &cluster.ceilings)
         reader.read(concurrency, into: &cluster.concurrency)
         if let queue = reader.read(queue) {
-            cluster.queue = queue.value
-        } else if cluster.concurrency.mode == .enforce
-            || cluster.ceilings.maxPendingRequests ?? 0 > 0
-        {
-            cluster.queue = QueueSettings()
+            (cluster.queue, cluster.shadowQueue) = (queue.value, queue.value)
+        } else {
+            let pending = cluster.ceilings.maxPendingRequests ?? 0 > 0
+            let modes = [cluster.concurrency.mode, pending ? cluster.ceilings.mode : .off]
+            if modes.contains(.enforce) { cluster.queue = QueueSettings() }
+            if modes.contains(where: { $0 != .off }) { cluster.shadowQueue = QueueSettings() }
         }
         reader.read(outlierDetection, into: &cluster.outlier)
         cluster.healthCheck = reader.read(healthCheck)?.value

@@ -13,8 +13,22 @@ package struct ClusterSettings: Equatable, Sendable {
     package var maxRetries = Int.max
     /// Requests wait where no permit is free; without a queue they are refused at once.
     package var hasQueue = false
+    package var shadow = Shadow()
 
     package init() {}
+
+    /// What limits in shadow mode would allow. Nobody is refused for them.
+    package struct Shadow: Equatable, Sendable {
+        /// Requests in flight, `max_connections` among it.
+        package var maxRequests = Int.max
+        /// Requests in the queue that there is.
+        package var maxWaiting = Int.max
+        package var maxRetries = Int.max
+        /// Requests beyond the limits that would wait; 0 where there would be no queue.
+        package var queueLength = 0
+
+        package init() {}
+    }
 }
 
 /// What became of a request that waited, for the worker that holds it.
@@ -47,10 +61,13 @@ public enum WaitAnswer: Sendable {
 public final class ClusterGovernor: Sendable {
     /// Shared by retries and hedges of all routes that lead here.
     public let retryBudget: RetryBudget
-    private let cap: Atomic<Int>
-    private let retryCap: Atomic<Int>
-    private let taken = Atomic<Int>(0)
-    private let retries = Atomic<Int>(0)
+    private let requests: Ceiling
+    private let retries: Ceiling
+    // In shadow mode: who would have been refused takes no place, and does not stand in the way of
+    // those who come later.
+    private let requestsInShadow = Ceiling(.max)
+    private let retriesInShadow = Ceiling(.max)
+    private let maxWaitingInShadow = Atomic<Int>(.max)
     /// Mirrors the queue's count, so that the fast path need not look into it.
     private let queued = Atomic<Int>(0)
     private let panicking = Atomic<Bool>(false)
@@ -62,26 +79,31 @@ public final class ClusterGovernor: Sendable {
         var endpoints: [EndpointGovernor]
         /// Where the search for a free permit begins.
         var next = 0
+        var shadow = ClusterSettings.Shadow()
+        /// The sum of the limits that adaptive concurrency in shadow mode has found.
+        var limitInShadow = Int.max
     }
 
     package init(settings: ClusterSettings, queue: QueueSettings, budget: RetryBudget) {
         retryBudget = budget
-        cap = Atomic(min(settings.maxRequests, settings.maxConnections))
-        retryCap = Atomic(settings.maxRetries)
+        requests = Ceiling(min(settings.maxRequests, settings.maxConnections))
+        retries = Ceiling(settings.maxRetries)
         mayWait = Atomic(settings.hasQueue)
         line = Mutex(Line(queue: AdmissionQueue(queue), endpoints: []))
+        line.withLock { adopt(settings.shadow, &$0) }
     }
 
     /// Takes up new settings and endpoints. What waits and what is in flight stays.
     package func update(
         settings: ClusterSettings, queue: QueueSettings, endpoints: [EndpointGovernor]
     ) {
-        cap.store(min(settings.maxRequests, settings.maxConnections), ordering: .relaxed)
-        retryCap.store(settings.maxRetries, ordering: .relaxed)
+        requests.setLimit(min(settings.maxRequests, settings.maxConnections))
+        retries.setLimit(settings.maxRetries)
         mayWait.store(settings.hasQueue, ordering: .relaxed)
         line.withLock { line in
             line.queue.update(queue)
             line.endpoints = endpoints
+            adopt(settings.shadow, &line)
         }
     }
 
@@ -95,21 +117,11 @@ public final class ClusterGovernor: Sendable {
 
     /// Takes the cluster's part of a permit; `false` at the ceiling. Given back by `cancel`, or
     /// with the permit.
-    public func take() -> Bool {
-        let limit = cap.load(ordering: .relaxed)
-        var seen = taken.load(ordering: .relaxed)
-        while seen < limit {
-            let (won, now) = taken.weakCompareExchange(
-                expected: seen, desired: seen + 1, ordering: .sequentiallyConsistent)
-            if won { return true }
-            seen = now
-        }
-        return false
-    }
+    public func take() -> Bool { requests.take() }
 
     /// Gives the cluster's part back where no endpoint had the other.
     public func cancel(now: Instant, verdicts: inout [WaitVerdict]) {
-        taken.subtract(1, ordering: .sequentiallyConsistent)
+        requests.giveBack()
         if !isQueueEmpty { dispatch(near: nil, now: now, verdicts: &verdicts) }
     }
 
@@ -117,7 +129,7 @@ public final class ClusterGovernor: Sendable {
     public func permitReturned(
         by endpoint: EndpointGovernor, now: Instant, verdicts: inout [WaitVerdict]
     ) {
-        taken.subtract(1, ordering: .sequentiallyConsistent)
+        requests.giveBack()
         if !isQueueEmpty { dispatch(near: endpoint, now: now, verdicts: &verdicts) }
     }
 
@@ -177,13 +189,13 @@ public final class ClusterGovernor: Sendable {
         }
         while line.queue.count > 0, take() {
             guard let found = freeEndpoint(&line, near: endpoint, now: now) else {
-                taken.subtract(1, ordering: .sequentiallyConsistent)
+                requests.giveBack()
                 break
             }
             let waiter = line.queue.pop(now: now)
             guard waiter != 0 else {
                 found.finish(.unsent, startedAt: now, hasAnswered: false, now: now)
-                taken.subtract(1, ordering: .sequentiallyConsistent)
+                requests.giveBack()
                 break
             }
             verdicts.append(
@@ -211,20 +223,54 @@ public final class ClusterGovernor: Sendable {
     // MARK: Retries
 
     /// Takes a retry's place under `max_retries`; `false` at the ceiling.
-    public func takeRetry() -> Bool {
-        let limit = retryCap.load(ordering: .relaxed)
-        var seen = retries.load(ordering: .relaxed)
-        while seen < limit {
-            let (won, now) = retries.weakCompareExchange(
-                expected: seen, desired: seen + 1, ordering: .relaxed)
-            if won { return true }
-            seen = now
-        }
-        return false
-    }
+    public func takeRetry() -> Bool { retries.take() }
 
     /// A retry has ended.
-    public func retryEnded() { retries.subtract(1, ordering: .relaxed) }
+    public func retryEnded() { retries.giveBack() }
+
+    // MARK: Shadow mode
+
+    /// Takes a place under the limits in shadow mode, for a request that has its permit; `false`
+    /// where it would have been refused. Given back by `leaveInShadow`.
+    ///
+    /// Their queue is counted as places: a request beyond the limits would wait as long as there is
+    /// room for it. How long, and whether in vain, only a real queue knows.
+    public func enterInShadow() -> Bool { requestsInShadow.take() }
+
+    /// The request that has such a place has given its permit back.
+    public func leaveInShadow() { requestsInShadow.giveBack() }
+
+    /// The same under `max_retries`, for a retry that is made.
+    public func takeRetryInShadow() -> Bool { retriesInShadow.take() }
+
+    /// The retry that has such a place has ended.
+    public func retryEndedInShadow() { retriesInShadow.giveBack() }
+
+    /// More requests wait than `max_pending_requests` in shadow mode allows.
+    public var isQueueFullInShadow: Bool {
+        queued.load(ordering: .relaxed) > maxWaitingInShadow.load(ordering: .relaxed)
+    }
+
+    /// Takes up the sum of the limits that adaptive concurrency in shadow mode has found.
+    package func setLimitInShadow(_ limit: Int) {
+        line.withLock { line in
+            line.limitInShadow = limit
+            limitRequestsInShadow(line)
+        }
+    }
+
+    private func adopt(_ shadow: ClusterSettings.Shadow, _ line: inout Line) {
+        line.shadow = shadow
+        retriesInShadow.setLimit(shadow.maxRetries)
+        maxWaitingInShadow.store(shadow.maxWaiting, ordering: .relaxed)
+        limitRequestsInShadow(line)
+    }
+
+    private func limitRequestsInShadow(_ line: borrowing Line) {
+        let (places, isNoLimit) = min(line.shadow.maxRequests, line.limitInShadow)
+            .addingReportingOverflow(line.shadow.queueLength)
+        requestsInShadow.setLimit(isNoLimit ? .max : places)
+    }
 
     // MARK: For the control thread and the status page
 
@@ -233,11 +279,11 @@ public final class ClusterGovernor: Sendable {
     }
 
     /// Permits that are out.
-    package var requestsInFlight: Int { taken.load(ordering: .relaxed) }
+    package var requestsInFlight: Int { requests.count }
     /// Requests that wait.
     package var requestsWaiting: Int { queued.load(ordering: .relaxed) }
     /// Retries under way.
-    package var retriesInFlight: Int { retries.load(ordering: .relaxed) }
+    package var retriesInFlight: Int { retries.count }
     /// Requests that wait, by class.
     package func waiting(classes: Int) -> [Int] {
         line.withLock { line in (0..<classes).map { line.queue.count(ofClass: $0) } }

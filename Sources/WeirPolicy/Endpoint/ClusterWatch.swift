@@ -17,6 +17,8 @@ package final class ClusterWatch {
     private var slotEnd = Instant.distantPast
     private var isStarted = false
     private var wasQueueStanding = false
+    /// The last that the cluster's governor was told.
+    private var sumInShadow = Int.max
 
     package init() {}
 
@@ -78,6 +80,21 @@ package final class ClusterWatch {
             now: now, isQueueStanding: governor.requestsWaiting > 0, chance: &chance,
             events: &events)
         governor.setPanicking(isPanicking)
+        let sum = limitInShadow(isPanicking: isPanicking)
+        if sum != sumInShadow {
+            sumInShadow = sum
+            governor.setLimitInShadow(sum)
+        }
+    }
+
+    /// What the endpoints that may be used would work on in all, were the limits more than a
+    /// shadow; `Int.max` where they are none.
+    private func limitInShadow(isPanicking: Bool) -> Int {
+        guard concurrency.mode == .shadow, !watches.isEmpty else { return .max }
+        return watches.reduce(0) { sum, watch in
+            let isUsed = isPanicking ? !watch.governor.isDraining : watch.governor.isUsable
+            return isUsed ? sum + watch.limiter.limit : sum
+        }
     }
 
     /// - Returns: whether the cluster panics.

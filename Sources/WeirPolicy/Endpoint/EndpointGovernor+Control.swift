@@ -87,14 +87,17 @@ extension EndpointGovernor {
     package var currentLimit: Int { limit.load(ordering: .relaxed) }
     /// The limit of a policy in shadow mode.
     package var limitInShadow: Int { shadowLimit.load(ordering: .relaxed) }
-    /// Requests that a limit in shadow mode would not have let pass.
-    package var wouldRefuse: Int { refusedInShadow.load(ordering: .relaxed) }
+    /// Requests that a limit in shadow mode would have sent elsewhere, or made wait.
+    package var wouldExceed: Int { refusedInShadow.load(ordering: .relaxed) }
 
     /// One endpoint as the status page shows it.
     package struct Inspection: Sendable {
         package let state: StaticString
         package let requestsInFlight: Int
         package let limit: Int
+        /// The limit that shadow mode has found, and the requests beyond it; `nil` where there is
+        /// none.
+        package let shadow: (limit: Int, exceeded: Int)?
         /// The latency without a queue, by which the limit is found.
         package let baseline: Interval?
         package let median: Interval?
@@ -111,6 +114,7 @@ extension EndpointGovernor {
         let isOut = !condition.isDisjoint(with: [.ejected, .probation])
         return Inspection(
             state: condition.name, requestsInFlight: requestsInFlight, limit: currentLimit,
+            shadow: limitInShadow == .max ? nil : (limitInShadow, wouldExceed),
             baseline: book.baseline, median: book.median, p99: book.p99,
             ejections: record?.ejections ?? 0, ejectedUntil: record?.until,
             reason: isOut ? record?.reason : isUnhealthy ? .healthCheck : nil)

@@ -194,7 +194,7 @@ extension Exchange {
 
     /// Gives back what the request did not use. Called once, when it ends.
     func settleTicket() {
-        endRetry()
+        givePlacesBack()
         if ticket.isCharged || ticket.hold != nil {
             under?.use { settleTenant($0.plan.common) }
         }

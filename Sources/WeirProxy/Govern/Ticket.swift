@@ -30,12 +30,23 @@ struct Ticket {
     var place: (waiter: UInt64, handle: UInt32) = (0, 0)
     /// Attempts that proxies before this one have made.
     var attemptsBefore = 0
-    /// One of the cluster's `max_retries` is taken.
-    var holdsRetry = false
+    /// Places of the cluster's that the attempt holds beside its permit.
+    var places: AttemptPlaces = []
     /// A retry that needed no budget has been made.
     var hasUsedFreeRetry = false
     /// The request has been counted towards its cluster's retry budget.
     var isDeposited = false
+}
+
+/// Places beside a permit that an attempt may hold until it ends.
+struct AttemptPlaces: OptionSet {
+    let rawValue: UInt8
+    /// One of the cluster's `max_retries`.
+    static let retry = AttemptPlaces(rawValue: 1)
+    /// One of them where they are a shadow.
+    static let retryInShadow = AttemptPlaces(rawValue: 2)
+    /// One under the cluster's limits in shadow mode.
+    static let requestInShadow = AttemptPlaces(rawValue: 4)
 }
 
 /// What is left of a budget.

@@ -34,6 +34,7 @@ extension Exchange {
                         permit = Permit(cluster: cluster, endpoint: endpoint, startedAt: now)
                     }
                 }
+                if let refusal = cluster.plan.shadowRefusal { enterInShadow(cluster, refusal) }
                 attempt(at: pool)
             }
         case .full: wait(for: cluster)
@@ -69,6 +70,11 @@ extension Exchange {
             pause = .queued
             ticket.place = (waiter, handle)
             proxy.loop.timers.arm(timer, at: expiry)
+            if cluster.plan.shadowRefusal != nil,
+                cluster.governor.use({ $0.isQueueFullInShadow })
+            {
+                record.wouldRefuse(.queueFull)
+            }
         }
     }
 
@@ -86,6 +92,7 @@ extension Exchange {
             return pickEndpoint()
         }
         permit = consume taken
+        if let refusal = cluster.plan.shadowRefusal { enterInShadow(cluster, refusal) }
         attempt(at: pool)
     }
 
@@ -166,11 +173,25 @@ extension Exchange {
 
     // MARK: The permit
 
-    /// The retry under way has ended, or has come to nothing while it waited.
-    func endRetry() {
-        guard ticket.holdsRetry else { return }
-        ticket.holdsRetry = false
-        cluster?.governor.use { $0.retryEnded() }
+    /// Limits in shadow mode are asked once the real ones have let the request pass.
+    private func enterInShadow(_ cluster: Cluster, _ refusal: Refusal) {
+        if cluster.governor.use({ $0.enterInShadow() }) {
+            ticket.places.insert(.requestInShadow)
+        } else {
+            record.wouldRefuse(refusal)
+        }
+    }
+
+    /// The attempt under way has ended, or the retry has come to nothing while it waited.
+    func givePlacesBack() {
+        let places = ticket.places
+        guard !places.isEmpty else { return }
+        ticket.places = []
+        cluster?.governor.use { governor in
+            if places.contains(.retry) { governor.retryEnded() }
+            if places.contains(.retryInShadow) { governor.retryEndedInShadow() }
+            if places.contains(.requestInShadow) { governor.leaveInShadow() }
+        }
     }
 
     /// Gives the attempt's permit back, if there is one, and says how the attempt ended.
@@ -180,7 +201,7 @@ extension Exchange {
             $0.counters.subtract(.requestsActive)
             $0.state.count(outcome)
         }
-        endRetry()
+        givePlacesBack()
         settled.settle(outcome, now: now, verdicts: &proxy.verdicts)
     }
 }

@@ -80,7 +80,8 @@ extension Exchange {
             cluster.plan.counters.add(.retriesOverBudget)
             return false
         }
-        ticket.holdsRetry = true
+        ticket.places.insert(.retry)
+        if cluster.plan.shadowRefusal != nil { noteRetryInShadow(cluster) }
         if let pool { tried.insert(pool.id) }
         cluster.plan.counters.add(.retries)
         isUpstreamReady = false
@@ -88,6 +89,16 @@ extension Exchange {
         phase = .pickEndpoint
         proxy.loop.timers.arm(timer, at: now + delay)
         return true
+    }
+
+    /// Asks a `max_retries` that is a shadow.
+    private func noteRetryInShadow(_ cluster: Cluster) {
+        if cluster.governor.use({ $0.takeRetryInShadow() }) {
+            ticket.places.insert(.retryInShadow)
+        } else {
+            record.wouldNotRetry = .ceiling
+            cluster.plan.counters.add(.wouldNotRetry)
+        }
     }
 
     private func refusal(

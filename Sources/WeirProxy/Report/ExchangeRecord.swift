@@ -14,6 +14,8 @@ struct ExchangeRecord {
     private(set) var attempts = 0
     /// Why the last failure was not followed by another attempt, where the route retries.
     var retryRefusal: RetryRefusal?
+    /// Why a retry that was made would not have been, by a policy in shadow mode.
+    var wouldNotRetry: RetryRefusal?
     /// The tenant's key in the request's head; empty where it is the client's address, or unknown.
     var tenant = Stretch.empty
     var isTenantAddress = false
@@ -151,6 +153,7 @@ enum ExchangeReport {
         line.reason = record.refusal?.code
         line.tenant = message[record.tenant]
         line.noRetry = record.retryRefusal?.code
+        line.wouldNotRetry = record.wouldNotRetry?.code
         if let rule = record.rule { line.rule = rule.bytes }
         let classes = snapshot.plan.common.priorities.names
         let place = Int(exchange.ticket.priority)

@@ -122,6 +122,7 @@ extension ClusterEntry {
             endpoint.state = "\(seen.state)"
             endpoint.inFlight = seen.requestsInFlight
             endpoint.limit = seen.limit == .max ? nil : seen.limit
+            endpoint.shadow = seen.shadow
             return endpoint
         }
         gauges.waiting = zip(classes, governor.waiting(classes: classes.count))

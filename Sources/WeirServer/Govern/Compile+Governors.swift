@@ -65,14 +65,12 @@ extension Compiler {
 
     func governance(of cluster: WeirConfig.Cluster) -> ClusterGovernance {
         var governance = ClusterGovernance()
-        let ceilings = cluster.ceilings
-        governance.ceilings.maxRequests = ceilings.maxRequests ?? .max
-        governance.ceilings.maxConnections = ceilings.maxConnections ?? .max
-        governance.ceilings.maxRetries = ceilings.maxRetries ?? .max
-        governance.ceilings.hasQueue = cluster.queue != nil
+        governance.ceilings = ceilings(of: cluster)
         governance.queue = cluster.queue ?? QueueSettings()
-        governance.queue.maxLength = min(
-            governance.queue.maxLength, ceilings.maxPendingRequests ?? .max)
+        if cluster.ceilings.mode == .enforce {
+            governance.queue.maxLength = min(
+                governance.queue.maxLength, cluster.ceilings.maxPendingRequests ?? .max)
+        }
         governance.queue.minimumShares = configuration.priorities.classes.map(\.minShare)
         governance.budget = configuration.retryBudget(ofCluster: cluster.name)
         governance.concurrency = cluster.concurrency
@@ -80,6 +78,36 @@ extension Compiler {
         governance.breaker = cluster.breaker?.settings ?? BreakerSettings()
         governance.slowStart = cluster.slowStart ?? .zero
         return governance
+    }
+
+    private func ceilings(of cluster: WeirConfig.Cluster) -> ClusterSettings {
+        let ceilings = cluster.ceilings
+        var settings = ClusterSettings()
+        settings.hasQueue = cluster.queue != nil
+        settings.shadow.queueLength = cluster.shadowQueue?.maxLength ?? 0
+        let pending = ceilings.maxPendingRequests ?? .max
+        switch ceilings.mode {
+        case .enforce:
+            settings.maxRequests = ceilings.maxRequests ?? .max
+            settings.maxConnections = ceilings.maxConnections ?? .max
+            settings.maxRetries = ceilings.maxRetries ?? .max
+        case .shadow:
+            settings.shadow.maxRequests = min(
+                ceilings.maxRequests ?? .max, ceilings.maxConnections ?? .max)
+            settings.shadow.maxRetries = ceilings.maxRetries ?? .max
+            settings.shadow.maxWaiting = pending
+        case .off: return settings
+        }
+        settings.shadow.queueLength = min(settings.shadow.queueLength, pending)
+        return settings
+    }
+
+    /// What ceilings or concurrency in shadow mode would refuse a cluster's requests with.
+    func shadowRefusal(of cluster: WeirConfig.Cluster) -> Refusal? {
+        guard cluster.ceilings.mode == .shadow || cluster.concurrency.mode == .shadow else {
+            return nil
+        }
+        return ceilings(of: cluster).shadow.queueLength > 0 ? .queueFull : .ceiling
     }
 
     func hasRetries(_ cluster: String) -> Bool {
