@@ -95,6 +95,7 @@ extension RetryPolicy {
     func write(to out: inout CanonicalWriter) {
         out.line("\(quote(name)):")
         out.indented {
+            $0.field("mode", mode.word)
             $0.field("on", flow(words))
             $0.field("attempts", "\(attempts)")
             $0.field("per_try_timeout", perTryTimeout.map { Quantity.text($0) } ?? "off")
@@ -177,7 +178,7 @@ extension Hedge {
             case .percentile(let percentile): "p\(percentile)"
             case .delay(let delay): Quantity.text(delay)
             }
-        return flow([("after", time), ("percent", "\(percent)")])
+        return flow([("mode", mode.word), ("after", time), ("percent", "\(percent)")])
     }
 }
 

@@ -72,6 +72,7 @@ extension ConfigurationDiff {
 
     private static func policy(_ old: RetryPolicy, _ new: RetryPolicy) -> [String] {
         var parts: [String] = []
+        if old.mode != new.mode { parts.append("mode \(new.mode.word)") }
         if old.conditions != new.conditions || old.statuses != new.statuses {
             parts.append("on changed")
         }

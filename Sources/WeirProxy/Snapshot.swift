@@ -196,6 +196,8 @@ package struct ClusterPlan: Sendable {
     package var governor: ClusterGovernor
     /// A route that leads here retries or hedges.
     package var hasRetries: Bool
+    /// One of them does so in shadow mode.
+    package var hasRetriesInShadow = false
     /// What ceilings or concurrency in shadow mode would refuse requests with; `nil` where neither
     /// is one.
     package var shadowRefusal: Refusal?

@@ -175,7 +175,7 @@ struct Compiler {
         for route in configuration.routes {
             clusters.adopt(
                 route: route.name, breaker: route.breaker?.settings,
-                hedge: route.hedge?.settings)
+                hedge: route.hedge.flatMap { $0.mode == .off ? nil : $0.settings })
         }
         for cluster in configuration.clusters {
             clusters.adopt(
@@ -205,7 +205,7 @@ struct Compiler {
         var plan = ClusterPlan(
             name: Text(cluster.name), balancer: balancer,
             hashOn: cluster.balancing.source, governor: entry.governor,
-            hasRetries: hasRetries(cluster.name),
+            hasRetries: retryModes(ofCluster: cluster.name).contains { $0 != .off },
             endpoints: known.compactMap { endpoint in
                 entry.states[endpoint.address].map {
                     EndpointPlan(address: endpoint.address, weight: endpoint.weight, state: $0)
@@ -215,6 +215,7 @@ struct Compiler {
             maxIdle: cluster.keepalive.maxIdle, hostHeader: hostHeader,
             counters: registry.cluster(cluster.name, worker: worker))
         plan.shadowRefusal = shadowRefusal(of: cluster)
+        plan.hasRetriesInShadow = retryModes(ofCluster: cluster.name).contains(.shadow)
         return plan
     }
 

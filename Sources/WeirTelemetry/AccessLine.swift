@@ -124,6 +124,10 @@ package enum AccessLine {
             out.raw(",\"would_refuse\":")
             writeWord(word, &out)
         }
+        if let word = record.wouldAttempt {
+            out.raw(",\"would_attempt\":")
+            writeWord(word, &out)
+        }
         if let word = record.wouldNotRetry {
             out.raw(",\"would_not_retry\":")
             writeWord(word, &out)

@@ -60,6 +60,8 @@ package struct AccessRecord {
     package var reason: StaticString?
     /// Why a failed attempt was not followed by another one, where the route retries.
     package var noRetry: StaticString?
+    /// The attempt that a policy in shadow mode would have made.
+    package var wouldAttempt: StaticString?
     /// Why a retry would not have been made, by a policy in shadow mode.
     package var wouldNotRetry: StaticString?
     /// The rate limit that has refused the request.

@@ -72,8 +72,8 @@ public enum ClusterCounter: Int, CaseIterable, Sendable {
     case responses1xx, responses2xx, responses3xx, responses4xx, responses5xx
     case attempts, replays
     case retries, retriesOverBudget, hedges
-    /// Retries that policies in shadow mode would have refused.
-    case wouldNotRetry
+    /// What policies in shadow mode would have sent, and would have refused to send.
+    case wouldRetry, wouldHedge, wouldNotRetry
     case connects, connectFailures, connectTimeouts
     case connectionsActive, connectionsIdle, requestsActive
     case failedReset, failedProtocol, failedTimeout, failedNoEndpoint, failedExhausted

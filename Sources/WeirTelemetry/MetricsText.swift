@@ -147,12 +147,18 @@ package enum MetricsText {
             "Retries that were not made since the cluster's retry budget was used up.",
             .retriesOverBudget, &out)
         writeByCluster(
+            totals, "upstream_would_retry_total", .counter,
+            "Retries that a policy in shadow mode would have made.", .wouldRetry, &out)
+        writeByCluster(
             totals, "upstream_would_not_retry_total", .counter,
             "Retries that max_retries in shadow mode would not have let be made.", .wouldNotRetry,
             &out)
         writeByCluster(
             totals, "upstream_hedges_total", .counter,
             "Second attempts that were sent beside a slow one.", .hedges, &out)
+        writeByCluster(
+            totals, "upstream_would_hedge_total", .counter,
+            "Second attempts that a hedge in shadow mode would have sent.", .wouldHedge, &out)
         writeByCluster(
             totals, "upstream_failures_total", .counter,
             "Attempts that came to nothing, by what went wrong.", label: "reason",

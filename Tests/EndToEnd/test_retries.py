@@ -201,6 +201,64 @@ def test_a_slow_attempt_is_hedged_and_the_first_answer_is_heard(weir, upstream):
         release.set()
 
 
+def test_retries_in_shadow_are_counted_and_not_made(weir, upstream):
+    bad = upstream(failing())
+    budget = {"percent": 0, "min_per_second": 0.4, "window": "10s"}
+    policy = {"mode": "shadow", "per_try_timeout": "10ms", "budget": budget}
+    running = weir(settings(bad, policy=policy))
+    assert [running.get().status for _ in range(6)] == [503] * 6
+    assert len(bad.requests) == 6 and all(r.one("x-weir-attempt") is None for r in bad.requests)
+    made = running.total("upstream_would_retry_total")
+    assert 1 <= made < 6, "the budget bounds the shadow as well"
+    lines = running.wait_log(6)
+    assert sum(line.get("would_attempt") == "retry" for line in lines) == made
+    assert sum(line.get("no_retry") == "budget" for line in lines) == 6 - made
+    assert running.total("upstream_retries_total") == 0
+    assert running.total("upstream_retries_over_budget_total") == 0
+    [shown] = running.status()["clusters"]
+    assert shown["retry_budget"] == {"requests": 6, "retries": 0}, "the real budget is as it was"
+
+
+def test_what_a_shadow_would_not_retry_says_why(weir, upstream):
+    running = weir(settings(upstream(failing()), policy={"mode": "shadow"}))
+    assert running.get(method="POST", body=b"x").status == 503
+    [line] = running.wait_log(1)
+    assert line["no_retry"] == "method" and "would_attempt" not in line
+    assert running.total("upstream_would_retry_total") == 0
+
+
+def test_a_try_in_shadow_has_no_time_of_its_own(weir, upstream):
+    def late(request):
+        time.sleep(0.2)
+        return ok(b"late")
+
+    running = weir(settings(upstream(late), policy={"mode": "shadow", "per_try_timeout": "50ms"}))
+    assert running.get().status == 200
+
+
+def test_hedges_in_shadow_are_counted_and_not_sent(weir, upstream):
+    def late(request):
+        if request.target == "/slow":
+            time.sleep(0.3)
+        return ok(b"here")
+
+    behind = [upstream(late), upstream(late)]
+    hedge = {"mode": "shadow", "after": "50ms", "percent": 10}
+    running = weir(configuration([cluster("main", *behind)], [forward(hedge=hedge)], runtime={"workers": 1}))
+    with running.client() as client:
+        for _ in range(60):
+            client.request()
+            assert client.read().status == 200
+        client.request(path="/slow")
+        assert client.read().body == b"here"
+    assert sum(len(each.requests) for each in behind) == 61
+    assert running.total("upstream_would_hedge_total") == 1
+    assert running.total("upstream_hedges_total") == 0
+    assert running.total("weir_endpoint_in_flight") == 0
+    [line] = running.wait_log(1, lambda line: line["path"] == "/slow")
+    assert line["would_attempt"] == "hedge" and line["attempts"] == 1
+
+
 def test_a_shadow_of_max_retries_says_which_it_would_not_have_made(weir, upstream):
     behind = upstream(failing())
     policy = {"on": ["gateway_error"], "attempts": 1, "budget": {"percent": 100, "min_per_second": 100}}

@@ -92,6 +92,41 @@ private func text(_ text: Text?) -> String? { text?.description }
     }
 }
 
+@Suite struct `Retries and hedges in shadow mode` {
+    private func plan(retry: Mode, hedge: Mode) throws -> (RouteRules, ClusterPlan) {
+        let plan = try Bench().plan {
+            var policy = RetryPolicy(name: "p", conditions: .gatewayError)
+            policy.mode = retry
+            policy.perTryTimeout = .seconds(1)
+            $0.retryPolicies = [policy]
+            var route = Route(name: "r", action: .forward(cluster: "c"))
+            route.retry = "p"
+            route.hedge = Hedge(after: .percentile(95))
+            route.hedge?.mode = hedge
+            $0.routes = [route]
+            $0.clusters = [Cluster(name: "c", source: .endpoints([]))]
+        }
+        return (try #require(plan.table.routes.first).rules, plan.clusters[0])
+    }
+
+    @Test func `end no try, and have a budget to themselves`() throws {
+        let (shadow, cluster) = try plan(retry: .shadow, hedge: .shadow)
+        #expect(shadow.retry?.isShadow == true && shadow.isHedgeShadow && shadow.hedge != nil)
+        #expect(shadow.retry?.perTryTimeout == .max)
+        #expect(cluster.hasRetries && cluster.hasRetriesInShadow)
+        let (enforced, other) = try plan(retry: .enforce, hedge: .enforce)
+        #expect(enforced.retry?.isShadow == false && !enforced.isHedgeShadow)
+        #expect(enforced.retry?.perTryTimeout == .seconds(1))
+        #expect(other.hasRetries && !other.hasRetriesInShadow)
+    }
+
+    @Test func `are none where they are off`() throws {
+        let (rules, cluster) = try plan(retry: .off, hedge: .off)
+        #expect(rules.retry == nil && rules.hedge == nil && rules.retryBuffer == 0)
+        #expect(!cluster.hasRetries && !cluster.hasRetriesInShadow)
+    }
+}
+
 @Suite struct `A tenant's key` {
     @Test func `is that of the prefix where an address stands for the tenant`() throws {
         let ledger = TenantLedger(Configuration())

@@ -205,6 +205,7 @@ struct LogRingTests {
         record.noRetry = record.phase
         record.wouldRefuse = record.phase
         record.wouldNotRetry = record.phase
+        record.wouldAttempt = record.phase
         let ring = LogRing()
         #expect(ring.append(record))
         #expect(ring.takeAll().utf8.count <= AccessLine.bound(record))

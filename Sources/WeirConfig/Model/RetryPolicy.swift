@@ -6,6 +6,7 @@ package import WeirTime
 /// One of `retry_policies`.
 package struct RetryPolicy: Equatable, Sendable {
     package var name: String
+    package var mode = Mode.enforce
     /// `gatewayError` and `serverError` come with `perTryTimeout`.
     package var conditions: RetryConditions
     /// What `listedStatus` means, ascending: 400...599.
@@ -49,6 +50,7 @@ package struct RetryPolicy: Equatable, Sendable {
 /// Sends a second request when the first takes long. Only GET and HEAD are hedged, and each hedge
 /// is paid for from the cluster's retry budget.
 package struct Hedge: Equatable, Sendable {
+    package var mode = Mode.enforce
     package var after: After
     /// Of the route's requests: 1...10.
     package var percent = 1
@@ -68,9 +70,8 @@ extension Configuration {
     package func retryBudget(ofCluster name: String) -> RetryBudgetSettings {
         for route in routes where route.action == .forward(cluster: name) {
             guard let retry = route.retry else { continue }
-            if let policy = retryPolicies.first(where: { $0.name == retry }) {
-                return policy.budget
-            }
+            let policy = retryPolicies.first { $0.name == retry }
+            if let policy, policy.mode != .off { return policy.budget }
         }
         return RetryBudgetSettings()
     }

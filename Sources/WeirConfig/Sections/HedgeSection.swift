@@ -3,6 +3,9 @@
 import WeirTime
 
 enum HedgeSection {
+    static let mode = Key(
+        "mode", .mode, default: "enforce",
+        "shadow counts the hedges that it would send, on a budget of their own, and sends none.")
     static let after = Key(
         "after", afterKind, default: "p95",
         "How long the first may take: a percentile of the route's own answers (p50 to p99), or a "
@@ -22,7 +25,7 @@ enum HedgeSection {
                 cluster: api
                 hedge: { after: p95, percent: 1 }
             """,
-        keys: [after.entry, percent.entry])
+        keys: [mode.entry, after.entry, percent.entry])
 
     private static let delay = Kind<Interval>.duration(.milliseconds(1) ... .seconds(60))
 
@@ -46,6 +49,7 @@ enum HedgeSection {
     static func decode(_ node: YAMLNode, _ report: Report) -> Hedge? {
         guard let reader = SectionReader(node, section, report) else { return nil }
         var hedge = Hedge(after: .percentile(95))
+        reader.read(mode, into: &hedge.mode)
         reader.read(after, into: &hedge.after)
         reader.read(percent, into: &hedge.percent)
         return hedge

@@ -6,6 +6,9 @@ import WeirTime
 enum RetryPolicySection {
     private static let policy = RetryPolicy(name: "", conditions: [])
 
+    static let mode = Key(
+        "mode", .mode, default: "enforce",
+        "shadow counts the retries that it would make, on a budget of their own, and makes none.")
     static let on = Key(
         "on", .list(of: RetryCondition.kind, "conditions"), required: true,
         "What may be tried again. The words are connect_failure, refused_stream (the endpoint says "
@@ -49,8 +52,8 @@ enum RetryPolicySection {
               - { name: api, cluster: api, timeout: 2s, retry: safe }
             """,
         keys: [
-            on.entry, attempts.entry, perTryTimeout.entry, backoff.entry, budget.entry,
-            methods.entry, bodyBuffer.entry,
+            mode.entry, on.entry, attempts.entry, perTryTimeout.entry, backoff.entry,
+            budget.entry, methods.entry, bodyBuffer.entry,
         ])
 
     static func decode(_ name: String, _ node: YAMLNode, _ report: Report) -> RetryPolicy? {
@@ -66,6 +69,7 @@ enum RetryPolicySection {
             }
         }
         policy.statuses.sort()
+        reader.read(mode, into: &policy.mode)
         reader.read(attempts, into: &policy.attempts)
         policy.perTryTimeout = reader.read(perTryTimeout)?.value
         if let backoff = reader.read(backoff) {

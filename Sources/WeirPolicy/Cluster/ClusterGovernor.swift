@@ -61,6 +61,8 @@ public enum WaitAnswer: Sendable {
 public final class ClusterGovernor: Sendable {
     /// Shared by retries and hedges of all routes that lead here.
     public let retryBudget: RetryBudget
+    /// The same for those that are in shadow mode, which must take nothing from the others.
+    public let shadowBudget = RetryBudget(RetryBudgetSettings())
     private let requests: Ceiling
     private let retries: Ceiling
     // In shadow mode: who would have been refused takes no place, and does not stand in the way of

@@ -30,6 +30,8 @@ public struct RetryConditions: OptionSet, Hashable, Sendable {
 /// It says what may be tried again and how long to wait. Whether the cluster's traffic has earned
 /// one more attempt is the `RetryBudget`'s to say.
 public struct RetryRules: Equatable, Sendable {
+    /// What would be tried again is counted, and not tried.
+    public var isShadow = false
     /// The failures that are worth another attempt.
     public var conditions: RetryConditions = []
     /// Statuses that `listedStatus` means.

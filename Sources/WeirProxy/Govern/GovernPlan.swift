@@ -130,6 +130,8 @@ package struct RouteRules: Sendable {
     package var retryBuffer: Int
     /// When a second attempt is sent beside a slow one; `nil` is never.
     package var hedge: HedgeDelay?
+    /// The second attempt is counted, and not sent.
+    package var isHedgeShadow = false
 
     package init(
         priority: UInt8? = nil, rates: [RateRulePlan] = [], breakers: [BreakerPlan] = [],

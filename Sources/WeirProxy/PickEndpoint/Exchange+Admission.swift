@@ -48,7 +48,12 @@ extension Exchange {
     private func deposit(_ route: RoutePlan, _ cluster: Cluster) {
         guard !ticket.isDeposited else { return }
         ticket.isDeposited = true
-        if cluster.plan.hasRetries { cluster.governor.use { $0.retryBudget.deposit(now: now) } }
+        if cluster.plan.hasRetries {
+            cluster.governor.use { $0.retryBudget.deposit(now: now) }
+            if cluster.plan.hasRetriesInShadow {
+                cluster.governor.use { $0.shadowBudget.deposit(now: now) }
+            }
+        }
         route.rules.hedge?.deposit(now: now)
     }
 

@@ -18,6 +18,10 @@ struct Rival: ~Copyable {
     consuming func takePermit() -> Permit { permit }
 }
 
+extension ClusterGovernor {
+    fileprivate func budget(isShadow: Bool) -> RetryBudget { isShadow ? shadowBudget : retryBudget }
+}
+
 extension Exchange {
     /// When the attempt that begins now is to be hedged, if it may be: a GET or HEAD without a
     /// body.
@@ -38,7 +42,8 @@ extension Exchange {
             let hedge = route.rules.hedge, cluster.governor.use({ $0.isQueueEmpty }),
             hedge.withdraw(now: now)
         else { return }
-        guard cluster.governor.use({ $0.retryBudget.withdraw(now: now) }) else {
+        let isShadow = route.rules.isHedgeShadow
+        guard cluster.governor.use({ $0.budget(isShadow: isShadow).withdraw(now: now) }) else {
             return hedge.refund(takenAt: now)
         }
         tried.insert(pool.id)
@@ -46,6 +51,12 @@ extension Exchange {
         let other = found.object
         let permit = Permit(
             cluster: cluster.plan.governor, endpoint: other.state.governor, startedAt: now)
+        if isShadow, other !== pool {
+            // There is a place for it and a budget: all but the attempt.
+            permit.settle(.unsent, now: now, verdicts: &proxy.verdicts)
+            record.wouldAttempt = .hedge
+            return cluster.plan.counters.add(.wouldHedge)
+        }
         guard other !== pool, let connection = rivalConnection(at: other) else {
             permit.settle(.unsent, now: now, verdicts: &proxy.verdicts)
             return refundHedge()
@@ -65,8 +76,10 @@ extension Exchange {
     }
 
     private func refundHedge() {
-        route?.rules.hedge?.refund(takenAt: now)
-        cluster?.governor.use { $0.retryBudget.refund(now: now) }
+        guard let route, let cluster else { return }
+        let isShadow = route.rules.isHedgeShadow
+        route.rules.hedge?.refund(takenAt: now)
+        cluster.governor.use { $0.budget(isShadow: isShadow).refund(now: now) }
     }
 
     /// The connection is that of the second attempt.

@@ -37,6 +37,19 @@ enum RetryRefusal: UInt8 {
     }
 }
 
+/// An attempt that a policy in shadow mode would have made.
+enum ShadowAttempt: UInt8 {
+    case retry, hedge
+
+    /// As the log spells it.
+    var code: StaticString {
+        switch self {
+        case .retry: "retry"
+        case .hedge: "hedge"
+        }
+    }
+}
+
 extension Exchange {
     /// Arranges another attempt after one that has failed; `false` when that failure stands.
     ///
@@ -67,6 +80,10 @@ extension Exchange {
             record.retryRefusal = .time
             return false
         }
+        if rules.isShadow {
+            noteWouldRetry(cluster, isUnprocessed: isUnprocessed)
+            return false
+        }
         guard cluster.governor.use({ $0.takeRetry() }) else {
             record.retryRefusal = .ceiling
             return false
@@ -89,6 +106,17 @@ extension Exchange {
         phase = .pickEndpoint
         proxy.loop.timers.arm(timer, at: now + delay)
         return true
+    }
+
+    /// The policy is a shadow: the failure stands, and what would have come of it is noted. No
+    /// retry is under way, so `max_retries` is not asked.
+    private func noteWouldRetry(_ cluster: Cluster, isUnprocessed: Bool) {
+        guard isUnprocessed || cluster.governor.use({ $0.shadowBudget.withdraw(now: now) }) else {
+            record.retryRefusal = .budget
+            return
+        }
+        record.wouldAttempt = .retry
+        cluster.plan.counters.add(.wouldRetry)
     }
 
     /// Asks a `max_retries` that is a shadow.

@@ -16,6 +16,8 @@ struct ExchangeRecord {
     var retryRefusal: RetryRefusal?
     /// Why a retry that was made would not have been, by a policy in shadow mode.
     var wouldNotRetry: RetryRefusal?
+    /// The last attempt that a policy in shadow mode would have made.
+    var wouldAttempt: ShadowAttempt?
     /// The tenant's key in the request's head; empty where it is the client's address, or unknown.
     var tenant = Stretch.empty
     var isTenantAddress = false
@@ -153,6 +155,7 @@ enum ExchangeReport {
         line.reason = record.refusal?.code
         line.tenant = message[record.tenant]
         line.noRetry = record.retryRefusal?.code
+        line.wouldAttempt = record.wouldAttempt?.code
         line.wouldNotRetry = record.wouldNotRetry?.code
         if let rule = record.rule { line.rule = rule.bytes }
         let classes = snapshot.plan.common.priorities.names

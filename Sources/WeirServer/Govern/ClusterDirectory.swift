@@ -57,6 +57,7 @@ final class ClusterEntry {
             return (address, state)
         }
         governor.retryBudget.update(governance.budget)
+        governor.shadowBudget.update(governance.budget)
         breaker.update(governance.breaker)
         hasBreaker = governance.breaker.mode != .off
         let endpoints = current.map(\.state.governor)

@@ -110,10 +110,15 @@ extension Compiler {
         return ceilings(of: cluster).shadow.queueLength > 0 ? .queueFull : .ceiling
     }
 
-    func hasRetries(_ cluster: String) -> Bool {
-        configuration.routes.contains {
-            $0.action == .forward(cluster: cluster) && ($0.retry != nil || $0.hedge != nil)
+    /// The modes of all that draws on a cluster's retry budget.
+    func retryModes(ofCluster name: String) -> [Mode] {
+        configuration.routes.filter { $0.action == .forward(cluster: name) }.flatMap { route in
+            [policy(of: route)?.mode, route.hedge?.mode].compactMap { $0 }
         }
+    }
+
+    private func policy(of route: Route) -> RetryPolicy? {
+        configuration.retryPolicies.first { $0.name == route.retry && $0.mode != .off }
     }
 
     // MARK: Routes
@@ -122,7 +127,7 @@ extension Compiler {
         var rules = RouteRules()
         rules.priority = route.priority.flatMap(priority)
         rules.rates = plans(route.rateLimits, of: route.name)
-        let policy = configuration.retryPolicies.first { $0.name == route.retry }
+        let policy = policy(of: route)
         rules.retry = policy.map(Self.rules)
         rules.retryBuffer = policy?.bodyBuffer ?? 0
         if let breaker = route.breaker, breaker.settings.mode != .off {
@@ -136,7 +141,8 @@ extension Compiler {
         {
             rules.breakers.append(Self.plan(breaker, entry.breaker))
         }
-        if route.hedge != nil { rules.hedge = clusters.hedge(route: route.name) }
+        rules.hedge = clusters.hedge(route: route.name)
+        rules.isHedgeShadow = route.hedge?.mode == .shadow
         return rules
     }
 
@@ -149,7 +155,9 @@ extension Compiler {
         rules.conditions = policy.conditions
         rules.statuses = policy.statuses
         rules.attempts = policy.attempts
-        rules.perTryTimeout = policy.perTryTimeout ?? .max
+        rules.isShadow = policy.mode == .shadow
+        // To end a try for nothing would be more than a shadow.
+        rules.perTryTimeout = rules.isShadow ? .max : policy.perTryTimeout ?? .max
         rules.backoffBase = policy.backoffBase
         rules.backoffMax = policy.backoffMax
         rules.hasJitter = policy.hasJitter
