@@ -303,11 +303,11 @@ extension OutlierSettings {
 
 extension HealthCheckSettings {
     fileprivate var text: String {
-        var fields: [(String, String?)]
+        var fields: [(String, String?)] = [("mode", mode.word)]
         switch kind {
-        case .tcp: fields = [("tcp", "true")]
+        case .tcp: fields += [("tcp", "true")]
         case .http(let path, let statuses):
-            fields = [
+            fields += [
                 ("path", quote(path)),
                 (
                     "statuses",

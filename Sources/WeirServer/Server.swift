@@ -228,9 +228,9 @@ package final class Server {
         compiler.adoptClusters()
         checker?.watch(
             configuration.clusters.compactMap { cluster in
-                guard let check = cluster.healthCheck, let entry = clusters[cluster.name] else {
-                    return nil
-                }
+                guard let check = cluster.healthCheck, check.mode != .off,
+                    let entry = clusters[cluster.name]
+                else { return nil }
                 return (entry, check)
             })
     }

@@ -116,6 +116,7 @@ enum StatusPage {
     ) {
         out.member("state", "\(seen.state)")
         if let reason = seen.reason { out.member("reason", "\(reason.code)") }
+        if seen.wouldBeUnhealthy { out.member("would_be_unhealthy", true) }
         if let until = seen.ejectedUntil, seen.reason != nil {
             out.key("ejected_for_seconds")
             out.number(max(0, (until - server.loop.now).seconds))

@@ -11,6 +11,8 @@ package struct EndpointGauges: Sendable {
     /// The limit that shadow mode has found, and the requests sent beyond one; `nil` where there
     /// is none.
     package var shadow: (limit: Int, exceeded: Int)?
+    /// Health checks in shadow mode would have taken it out.
+    package var wouldBeUnhealthy = false
 
     package init() {}
 }
@@ -79,6 +81,16 @@ package struct GovernorGauges: Sendable {
                         "cluster": cluster.name, "endpoint": endpoint.address,
                         "state": endpoint.state,
                     ], 1)
+            }
+        }
+        out.family(
+            "weir_endpoint_would_be_unhealthy", .gauge,
+            "1 for an endpoint that health checks in shadow mode would have taken out.")
+        for cluster in clusters {
+            for endpoint in cluster.endpoints where endpoint.wouldBeUnhealthy {
+                out.sample(
+                    "weir_endpoint_would_be_unhealthy",
+                    ["cluster": cluster.name, "endpoint": endpoint.address], 1)
             }
         }
         out.family("weir_endpoint_in_flight", .gauge, "Requests that an endpoint works on.")

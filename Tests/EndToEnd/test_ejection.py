@@ -257,6 +257,35 @@ def test_a_health_check_takes_out_and_puts_back(weir, upstream):
     until(is_asked, "it is asked again")
 
 
+def test_a_health_check_in_shadow_takes_nobody_out(weir, upstream):
+    sick, well = Checked(upstream), Checked(upstream)
+
+    def made(mode):
+        return settings(sick.address, well.address, outlier=False, health_check=CHECK | {"mode": mode})
+
+    running = weir(made("shadow"))
+    sick.mood.is_well = False
+
+    def would_be():
+        named = [dict(labels) for name, labels in running.metrics() if name == "weir_endpoint_would_be_unhealthy"]
+        return [labels["endpoint"] for labels in named]
+
+    until(lambda: would_be() == [sick.address], "it is found unhealthy")
+    shown = endpoints(running)[sick.address]
+    assert shown["state"] == "available" and shown["would_be_unhealthy"] is True
+    assert "would_be_unhealthy" not in endpoints(running)[well.address]
+    before = sick.mood.calls
+    assert set(ask(running, 10)) == {200} and sick.mood.calls > before
+    until(lambda: "endpoint would be unhealthy" in running.stderr, "weir's log says so")
+    # What is known holds in either mode.
+    running.reload(made("enforce"))
+    assert state(running, sick) == "unhealthy" and would_be() == []
+    running.reload(made("shadow"))
+    assert state(running, sick) == "available" and would_be() == [sick.address]
+    sick.mood.is_well = True
+    until(lambda: would_be() == [], "it is found healthy")
+
+
 def test_a_green_check_does_not_override_what_traffic_shows(weir, upstream):
     """Envoy readmits a failing host as soon as its shallow health check is green."""
     bad, good = Checked(upstream), Checked(upstream)

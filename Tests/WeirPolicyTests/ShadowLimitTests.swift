@@ -1,4 +1,4 @@
-// Limits in shadow mode: they keep places of their own, and stand in nobody's way.
+// Limits and health checks in shadow mode: they keep state of their own, and stand in nobody's way.
 
 import Testing
 import WeirTime
@@ -10,6 +10,32 @@ private func governor(_ change: (inout ClusterSettings) -> Void) -> ClusterGover
     change(&settings)
     return ClusterGovernor(
         settings: settings, queue: QueueSettings(), budget: RetryBudget(RetryBudgetSettings()))
+}
+
+@Suite struct `A health check in shadow mode` {
+    @Test func `is reported and takes nobody out`() {
+        let endpoint = EndpointGovernor(id: 1)
+        let watch = ClusterWatch()
+        watch.update(
+            outlier: OutlierSettings(), concurrency: ConcurrencySettings(), slowStart: .zero,
+            endpoints: [endpoint])
+        let cluster = governor { _ in }
+        var chance = Chance(seed: 1)
+        func events() -> [EndpointEvent.Kind] {
+            var events: [EndpointEvent] = []
+            watch.tick(
+                now: Instant(nanoseconds: 1), governor: cluster, chance: &chance, events: &events)
+            return events.map(\.kind)
+        }
+        #expect(events() == [])
+        endpoint.setHealthyInShadow(false)
+        #expect(endpoint.isAvailable && endpoint.inspection.wouldBeUnhealthy)
+        #expect(events() == [.wouldBeUnhealthy])
+        #expect(events() == [])
+        endpoint.setHealthyInShadow(true)
+        #expect(events() == [.wouldBeHealthy])
+        #expect(!endpoint.inspection.wouldBeUnhealthy)
+    }
 }
 
 @Suite struct `Limits in shadow mode` {

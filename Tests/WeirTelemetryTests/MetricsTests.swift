@@ -35,6 +35,7 @@ struct MetricsTests {
         var endpoint = EndpointGauges()
         endpoint.address = "a"
         endpoint.shadow = (limit: 7, exceeded: 2)
+        endpoint.wouldBeUnhealthy = true
         gauges.governors.clusters = [ClusterGauges()]
         gauges.governors.clusters[0].name = "c"
         gauges.governors.clusters[0].endpoints = [EndpointGauges(), endpoint]
@@ -91,6 +92,7 @@ struct MetricsTests {
         # TYPE weir_endpoint_shadow_limit gauge
         weir_endpoint_shadow_limit{cluster=\"c\",endpoint=\"a\"} 7
         """,
+        "weir_endpoint_would_be_unhealthy{cluster=\"c\",endpoint=\"a\"} 1\n",
         "weir_endpoint_would_exceed_total{cluster=\"c\",endpoint=\"a\"} 2\n",
         "weir_route_breaker_state{route=\"catalog\",state=\"half_open\"} 1\n",
         "weir_access_log_dropped_total 5\n",

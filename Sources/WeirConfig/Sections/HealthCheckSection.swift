@@ -6,6 +6,9 @@ import WeirTime
 enum HealthCheckSection {
     private static let settings = HealthCheckSettings()
 
+    static let mode = Key(
+        "mode", .mode, default: "enforce",
+        "shadow probes and says what it has found, and takes no endpoint out.")
     static let path = Key("path", .urlPath, "Is asked for with GET.")
     static let tcp = Key("tcp", .present, "true: a connection is enough.")
     static let statuses = Key(
@@ -34,8 +37,8 @@ enum HealthCheckSection {
                 health_check: { path: /healthz, interval: 5s, timeout: 1s, statuses: 200-399 }
             """,
         keys: [
-            path.entry, tcp.entry, statuses.entry, interval.entry, timeout.entry, unhealthy.entry,
-            healthy.entry,
+            mode.entry, path.entry, tcp.entry, statuses.entry, interval.entry, timeout.entry,
+            unhealthy.entry, healthy.entry,
         ])
 
     static func decode(_ node: YAMLNode, _ report: Report) -> HealthCheckSettings? {
@@ -51,6 +54,7 @@ enum HealthCheckSection {
                 .noEffect, at: range, "'statuses' has no effect with 'tcp'",
                 help: "a connection is enough; remove the key, or give a 'path'")
         }
+        reader.read(mode, into: &settings.mode)
         reader.read(interval, into: &settings.interval)
         reader.read(timeout, into: &settings.timeout)
         reader.read(unhealthy, into: &settings.unhealthy)

@@ -127,6 +127,13 @@ package final class ClusterWatch {
 
     private func noteHealth(_ index: Int, _ now: Instant, _ events: inout [EndpointEvent]) {
         let governor = watches[index].governor
+        if governor.wouldBeUnhealthy != watches[index].wasUnhealthyInShadow {
+            watches[index].wasUnhealthyInShadow.toggle()
+            events.append(
+                EndpointEvent(
+                    kind: governor.wouldBeUnhealthy ? .wouldBeUnhealthy : .wouldBeHealthy,
+                    endpoint: governor.id, at: now))
+        }
         guard governor.isUnhealthy != watches[index].wasUnhealthy else { return }
         watches[index].wasUnhealthy.toggle()
         events.append(

@@ -35,6 +35,8 @@ package struct EndpointEvent: Equatable, Sendable {
         case paused(for: Interval)
         /// weir's own probes fail, or succeed again.
         case unhealthy, healthy
+        /// The same of probes in shadow mode.
+        case wouldBeUnhealthy, wouldBeHealthy
         /// The limit is another one. Often: for metrics rather than for a log.
         case limitChanged(from: Int, to: Int)
         /// Too few endpoints are available: all are used. `endpoint` is 0.

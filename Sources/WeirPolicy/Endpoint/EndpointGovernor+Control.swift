@@ -36,6 +36,11 @@ extension EndpointGovernor {
         }
     }
 
+    /// The same of probes in shadow mode: it is reported, and nothing follows from it.
+    package func setHealthyInShadow(_ isHealthy: Bool) {
+        unhealthyInShadow.store(!isHealthy, ordering: .relaxed)
+    }
+
     // MARK: Conditions
 
     var condition: EndpointCondition {
@@ -50,6 +55,8 @@ extension EndpointGovernor {
     package var isOnProbation: Bool { condition.contains(.probation) }
     package var isUnhealthy: Bool { condition.contains(.unhealthy) }
     package var isDraining: Bool { condition.contains(.draining) }
+    /// Health checks in shadow mode would have taken it out.
+    package var wouldBeUnhealthy: Bool { unhealthyInShadow.load(ordering: .relaxed) }
 
     func set(_ bits: EndpointCondition) {
         conditions.bitwiseOr(bits.rawValue, ordering: .sequentiallyConsistent)
@@ -98,6 +105,7 @@ extension EndpointGovernor {
         /// The limit that shadow mode has found, and the requests beyond it; `nil` where there is
         /// none.
         package let shadow: (limit: Int, exceeded: Int)?
+        package let wouldBeUnhealthy: Bool
         /// The latency without a queue, by which the limit is found.
         package let baseline: Interval?
         package let median: Interval?
@@ -115,7 +123,8 @@ extension EndpointGovernor {
         return Inspection(
             state: condition.name, requestsInFlight: requestsInFlight, limit: currentLimit,
             shadow: limitInShadow == .max ? nil : (limitInShadow, wouldExceed),
-            baseline: book.baseline, median: book.median, p99: book.p99,
+            wouldBeUnhealthy: wouldBeUnhealthy, baseline: book.baseline, median: book.median,
+            p99: book.p99,
             ejections: record?.ejections ?? 0, ejectedUntil: record?.until,
             reason: isOut ? record?.reason : isUnhealthy ? .healthCheck : nil)
     }

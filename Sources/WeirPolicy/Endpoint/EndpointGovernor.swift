@@ -23,6 +23,8 @@ public final class EndpointGovernor: Sendable {
     /// The limit that a shadow policy would set.
     let shadowLimit = Atomic<Int>(.max)
     let refusedInShadow = Atomic<Int>(0)
+    /// What health checks in shadow mode have found.
+    let unhealthyInShadow = Atomic<Bool>(false)
     /// The most requests in flight since the control thread last looked.
     let peak = Atomic<Int>(0)
 

@@ -44,6 +44,7 @@ struct EndpointWatch {
     var lateTimes = 0
     /// The health that the last tick saw.
     var wasUnhealthy = false
+    var wasUnhealthyInShadow = false
 
     init(_ governor: EndpointGovernor, _ settings: ConcurrencySettings, now: Instant) {
         self.governor = governor

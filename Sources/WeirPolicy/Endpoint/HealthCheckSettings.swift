@@ -11,6 +11,7 @@ package struct HealthCheckSettings: Equatable, Sendable {
         case http(path: String, statuses: ClosedRange<Int>)
     }
 
+    package var mode = Mode.enforce
     package var kind = Kind.tcp
     package var interval = Interval.seconds(5)
     package var timeout = Interval.seconds(1)

@@ -97,6 +97,11 @@ extension ClusterEntry {
                 ["cluster": name, "endpoint": endpoint, "for": "\(length.seconds) s"])
         case .unhealthy: say("endpoint is unhealthy", endpoint)
         case .healthy: say("endpoint is healthy", endpoint)
+        case .wouldBeUnhealthy:
+            ProcessLog.warn(
+                "endpoint would be unhealthy",
+                ["cluster": name, "endpoint": endpoint, "reason": "health_check"])
+        case .wouldBeHealthy: say("endpoint would be healthy", endpoint)
         case .limitChanged: break
         case .panicBegan:
             isPanicking = true
@@ -124,6 +129,7 @@ extension ClusterEntry {
             endpoint.inFlight = seen.requestsInFlight
             endpoint.limit = seen.limit == .max ? nil : seen.limit
             endpoint.shadow = seen.shadow
+            endpoint.wouldBeUnhealthy = seen.wouldBeUnhealthy
             return endpoint
         }
         gauges.waiting = zip(classes, governor.waiting(classes: classes.count))

@@ -54,7 +54,9 @@ final class HealthChecker {
 /// The checks of one endpoint.
 private final class HealthCheck: TimerTarget {
     let governor: EndpointGovernor
-    var settings: HealthCheckSettings
+    var settings: HealthCheckSettings {
+        didSet { if settings.mode != oldValue.mode { tell() } }
+    }
     private let loop: EventLoop
     private let address: SocketAddress
     private var chance: Chance
@@ -84,6 +86,7 @@ private final class HealthCheck: TimerTarget {
         probe?.cancel()
         probe = nil
         governor.setHealthy(true, now: loop.now)
+        governor.setHealthyInShadow(true)
     }
 
     override func timerFired() {
@@ -108,7 +111,13 @@ private final class HealthCheck: TimerTarget {
 
     private func ended(_ isWell: Bool) {
         arm()
-        guard let change = health.record(isSuccess: isWell, settings) else { return }
-        governor.setHealthy(change == .becameHealthy, now: loop.now)
+        if health.record(isSuccess: isWell, settings) != nil { tell() }
+    }
+
+    /// Tells the endpoint what is known, where it takes effect and where it is only shown.
+    private func tell() {
+        let isShadow = settings.mode == .shadow
+        governor.setHealthy(health.isHealthy || isShadow, now: loop.now)
+        governor.setHealthyInShadow(health.isHealthy || !isShadow)
     }
 }

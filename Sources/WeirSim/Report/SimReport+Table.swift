@@ -114,6 +114,8 @@ extension EndpointEvent {
         case .readmitted: return "\(name) readmitted"
         case .paused(let length): return "\(name) paused for \(Text.seconds(length))"
         case .unhealthy: return "\(name) unhealthy"
+        case .wouldBeUnhealthy: return "\(name) would be unhealthy"
+        case .wouldBeHealthy: return "\(name) would be healthy"
         case .healthy: return "\(name) healthy"
         case .limitChanged(let from, let to): return "\(name) limit \(from) -> \(to)"
         case .panicBegan: return "panic begins"
