@@ -201,6 +201,33 @@ def test_a_slow_attempt_is_hedged_and_the_first_answer_is_heard(weir, upstream):
         release.set()
 
 
+def test_a_retry_that_waited_goes_to_another_endpoint(weir, upstream):
+    release = threading.Event()
+
+    def bad(request):
+        if request.target == "/held":
+            assert release.wait(patience(60))
+        return ok(b"bad", status="503 Service Unavailable" if request.target == "/fails" else "200 OK")
+
+    behind = [upstream(bad), upstream(lambda request: ok(b"good"))]
+    policy = {"attempts": 1, "backoff": {"base": "1s", "max": "1s", "jitter": "none"}}
+    queue = {"max_wait": "30s"}
+    running = weir(settings(*behind, policy=policy, circuit_breakers={"max_requests": 1}, queue=queue))
+    # Of two in turn, the bad one is next.
+    while running.get().body != b"good":
+        pass
+    failed, held = running.client(), running.client()
+    with failed, held:
+        failed.request(path="/fails")
+        until(lambda: running.total("upstream_retries_total") == 1, "the first attempt has failed")
+        assert running.get().body == b"good"
+        held.request(path="/held")
+        until(lambda: running.total("weir_queue_length") == 1, "the retry waits")
+        release.set()
+        assert held.read().body == b"bad"
+        assert failed.read().body == b"good", "the place that came free was the bad one's"
+
+
 def test_retries_in_shadow_are_counted_and_not_made(weir, upstream):
     bad = upstream(failing())
     budget = {"percent": 0, "min_per_second": 0.4, "window": "10s"}

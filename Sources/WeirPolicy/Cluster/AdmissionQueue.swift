@@ -32,11 +32,13 @@ public struct AdmissionQueue: Sendable {
         public var waiter: UInt64
         /// It goes before new work of its tenant and class.
         public var isRetry: Bool
+        /// Where it has been: it goes elsewhere, if there is room.
+        public var tried: TriedEndpoints
 
         /// Creates a request to wait.
         public init(
             priority: UInt8, tenant: UInt64, weight: UInt16, deadline: Instant, waiter: UInt64,
-            isRetry: Bool
+            isRetry: Bool, tried: TriedEndpoints = TriedEndpoints()
         ) {
             self.priority = priority
             self.tenant = tenant
@@ -44,6 +46,7 @@ public struct AdmissionQueue: Sendable {
             self.deadline = deadline
             self.waiter = waiter
             self.isRetry = isRetry
+            self.tried = tried
         }
     }
 
@@ -63,6 +66,7 @@ public struct AdmissionQueue: Sendable {
         var sequence: UInt64 = 0
         var arrival = Instant.distantPast
         var isRetry = false
+        var tried = TriedEndpoints()
     }
 
     /// What expires first is first.
@@ -177,16 +181,19 @@ public struct AdmissionQueue: Sendable {
     }
 
     /// Takes out the request that gets the next permit; 0 when there is none whose time is not up.
-    package mutating func pop(now: Instant) -> UInt64 {
+    package mutating func pop(now: Instant) -> UInt64 { popNext(now: now)?.waiter ?? 0 }
+
+    /// The same, with where it has been.
+    mutating func popNext(now: Instant) -> (waiter: UInt64, tried: TriedEndpoints)? {
         expire(now: now)
-        guard let priority = turns.take() else { return 0 }
+        guard let priority = turns.take() else { return nil }
         let lane = lanes.next(in: priority)
         let place = lanes.slab[lane].waiting.first
-        guard place != 0 else { return 0 }
-        let waiter = places[place].waiter
+        guard place != 0 else { return nil }
+        let next = (places[place].waiter, places[place].tried)
         leaveLane(place, isServed: true)
         vacate(place)
-        return waiter
+        return next
     }
 }
 
@@ -298,7 +305,8 @@ extension AdmissionQueue {
         let place = free.popLast() ?? addPlace()
         sequence &+= 1
         places[place] = Place(
-            waiter: request.waiter, sequence: sequence, arrival: now, isRetry: request.isRetry)
+            waiter: request.waiter, sequence: sequence, arrival: now, isRetry: request.isRetry,
+            tried: request.tried)
         return place
     }
 

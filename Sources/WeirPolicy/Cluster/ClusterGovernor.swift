@@ -194,16 +194,16 @@ public final class ClusterGovernor: Sendable {
                 requests.giveBack()
                 break
             }
-            let waiter = line.queue.pop(now: now)
-            guard waiter != 0 else {
+            guard let next = line.queue.popNext(now: now) else {
                 found.finish(.unsent, startedAt: now, hasAnswered: false, now: now)
                 requests.giveBack()
                 break
             }
+            let endpoint = placeElsewhere(than: found, next.tried, line, now: now) ?? found
             verdicts.append(
                 WaitVerdict(
-                    waiter: waiter, cluster: self, endpoint: found, refusal: .queueTimeout,
-                    startedAt: now))
+                    waiter: next.waiter, cluster: self, endpoint: endpoint,
+                    refusal: .queueTimeout, startedAt: now))
         }
         queued.store(line.queue.count, ordering: .sequentiallyConsistent)
     }
@@ -218,6 +218,21 @@ public final class ClusterGovernor: Sendable {
             line.next = (line.next + 1) % line.endpoints.count
             let candidate = line.endpoints[line.next]
             if candidate.acquire(now: now, isPanicking: isPanicking) { return candidate }
+        }
+        return nil
+    }
+
+    /// Changes a place at an endpoint where the request has been before for one where it has not
+    /// been; `nil` where it may stay, or nobody else has room. What it leaves is the next one's.
+    private func placeElsewhere(
+        than found: EndpointGovernor, _ tried: TriedEndpoints, _ line: borrowing Line, now: Instant
+    ) -> EndpointGovernor? {
+        guard tried.contains(found.id) else { return nil }
+        let isPanicking = isPanicking
+        for other in line.endpoints
+        where !tried.contains(other.id) && other.acquire(now: now, isPanicking: isPanicking) {
+            found.finish(.unsent, startedAt: now, hasAnswered: false, now: now)
+            return other
         }
         return nil
     }

@@ -87,22 +87,3 @@ struct ChargeList {
 
     func release() { memory.deallocate() }
 }
-
-/// The endpoints that a request's attempts went to: the last four are remembered.
-struct TriedEndpoints {
-    // Endpoints' numbers begin with 1.
-    private var last: UInt32 = 0
-    private var second: UInt32 = 0
-    private var third: UInt32 = 0
-    private var fourth: UInt32 = 0
-
-    var isEmpty: Bool { last == 0 }
-
-    mutating func insert(_ id: UInt32) {
-        (fourth, third, second, last) = (third, second, last, id)
-    }
-
-    func contains(_ id: UInt32) -> Bool {
-        last == id || second == id || third == id || fourth == id
-    }
-}

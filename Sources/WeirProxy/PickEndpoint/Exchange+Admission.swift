@@ -63,7 +63,8 @@ extension Exchange {
         let waiter = proxy.waitRoom.enter(self)
         let request = AdmissionQueue.Request(
             priority: ticket.priority, tenant: ticket.tenant, weight: ticket.allowance.weight,
-            deadline: dueAt, waiter: waiter, isRetry: record.attempts > 0)
+            deadline: dueAt, waiter: waiter, isRetry: record.attempts > 0,
+            tried: tried)
         let answer = cluster.governor.use {
             $0.wait(request, now: now, verdicts: &proxy.verdicts)
         }

@@ -16,23 +16,11 @@ enum RequestPhase: UInt8 {
     case underWay
 }
 
-/// The endpoints that a request's attempts went to: the last four are remembered.
-struct TriedEndpoints {
-    private var last: Int32 = -1
-    private var second: Int32 = -1
-    private var third: Int32 = -1
-    private var fourth: Int32 = -1
+extension TriedEndpoints {
+    /// By an endpoint's place among all, as the simulation counts; their numbers begin with 1.
+    mutating func insert(_ endpoint: Int) { insert(UInt32(endpoint + 1)) }
 
-    var isEmpty: Bool { last < 0 }
-
-    mutating func insert(_ endpoint: Int) {
-        (fourth, third, second, last) = (third, second, last, Int32(endpoint))
-    }
-
-    func contains(_ endpoint: Int) -> Bool {
-        let number = Int32(endpoint)
-        return last == number || second == number || third == number || fourth == number
-    }
+    func contains(_ endpoint: Int) -> Bool { contains(UInt32(endpoint + 1)) }
 }
 
 struct SimRequest {

@@ -105,7 +105,7 @@ extension World {
             tenant: RateBook.key(of: tenant),
             weight: rates.weight(of: tenant),
             deadline: Instant(nanoseconds: requests[slot].dueAt), waiter: waiter,
-            isRetry: requests[slot].attempts > 0)
+            isRetry: requests[slot].attempts > 0, tried: requests[slot].tried)
         // Known to wait before the verdicts that may come at once.
         requests[slot].phase = .queued
         requests[slot].waiter = waiter
