@@ -48,13 +48,16 @@ extension Exchange {
     private func deposit(_ route: RoutePlan, _ cluster: Cluster) {
         guard !ticket.isDeposited else { return }
         ticket.isDeposited = true
-        if cluster.plan.hasRetries {
-            cluster.governor.use { $0.retryBudget.deposit(now: now) }
-            if cluster.plan.hasRetriesInShadow {
-                cluster.governor.use { $0.shadowBudget.deposit(now: now) }
-            }
-        }
+        if cluster.plan.hasRetries { depositForRetries(cluster) }
         route.rules.hedge?.deposit(now: now)
+    }
+
+    // Apart, so that requests of clusters without retries do not pay for its frame.
+    @inline(never)
+    private func depositForRetries(_ cluster: Cluster) {
+        cluster.governor.use { $0.retryBudget.deposit(now: now) }
+        guard cluster.plan.hasRetriesInShadow else { return }
+        cluster.governor.use { $0.shadowBudget.deposit(now: now) }
     }
 
     // MARK: Waiting
@@ -180,6 +183,7 @@ extension Exchange {
     // MARK: The permit
 
     /// Limits in shadow mode are asked once the real ones have let the request pass.
+    @inline(never)
     private func enterInShadow(_ cluster: Cluster, _ refusal: Refusal) {
         if cluster.governor.use({ $0.enterInShadow() }) {
             ticket.places.insert(.requestInShadow)

@@ -197,6 +197,7 @@ extension Exchange {
 
 extension ByteWriter {
     /// Appends an address as text.
+    @inline(__always)
     fileprivate mutating func append(_ address: IPAddress) {
         withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 46) { buffer in
             guard let base = buffer.baseAddress else { return }

@@ -28,7 +28,7 @@ extension Server {
             return .text(400, "the key is not percent-encoded as it should be\n")
         }
         // As the access log has it: the prefix that counts, of whatever address is asked about.
-        let address = tenants.address(Array(key))
+        let address = tenants.address(key)
         let hash = address.map { ledger.key($0) } ?? ledger.key(key)
         let place = Int(ledger.directory.plan(of: hash))
         guard place < tenants.plans.count else { return .text(404, "there are no plans\n") }
