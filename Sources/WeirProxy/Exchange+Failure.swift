@@ -93,7 +93,7 @@ extension Exchange {
     func judge(_ status: Int, _ bytes: UnsafeRawBufferPointer) -> Bool {
         outcome = status < 500 ? .success : .serverError(status: status)
         guard status >= 500 || status == 429 else {
-            permit?.answered(.success, now: now)
+            matched?.use { permit?.answered(.success, tempo: $0.rules.tempo, now: now) }
             return false
         }
         let hint = proxy.responseHead.retryAfterSeconds(in: bytes).map { Interval.seconds($0) }

@@ -24,6 +24,18 @@ import WeirTime
     }
 
     @Test(arguments: Effort.seeds)
+    func `a mix of routes that shifts to the slow one ejects nobody and refuses nothing`(
+        seed: UInt64
+    ) throws {
+        let report = try Self.run("route-mix", seed, seconds: 45)
+        #expect(report.ejections.isEmpty)
+        for name in ["before", "after"] {
+            let window = try #require(report.window(name))
+            #expect(Double(window.served) >= 0.999 * Double(window.offered), "\(name)")
+        }
+    }
+
+    @Test(arguments: Effort.seeds)
     func `O6a: a slow endpoint is out within a second, and p99 70 % below round robin's`(
         seed: UInt64
     ) throws {

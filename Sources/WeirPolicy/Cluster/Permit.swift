@@ -23,14 +23,19 @@ public struct Permit: ~Copyable {
     /// The head of the answer has come: the time until now is the endpoint's latency, however long
     /// the body takes. At most once.
     ///
-    /// - Parameter routeScale: how slow the route is among the cluster's routes, as 16.16 fixed
-    ///   point: the latency is multiplied by it, so that a slow route is no slow endpoint.
+    /// - Parameter tempo: that of the route, where several lead to the cluster: a slow route is no
+    ///   slow endpoint.
     public mutating func answered(
-        _ outcome: AttemptOutcome, routeScale: Int64 = 1 << 16, now: Instant
+        _ outcome: AttemptOutcome, tempo: RouteTempo? = nil, now: Instant
     ) {
         guard !hasAnswered else { return }
         hasAnswered = true
         let startedAt = startedAt
+        var routeScale = RouteTempo.one
+        if let tempo, case .success = outcome {
+            routeScale = tempo.scale
+            tempo.add(now - startedAt)
+        }
         endpoint._withUnsafeGuaranteedRef {
             $0.answered(outcome, startedAt: startedAt, routeScale: routeScale, now: now)
         }

@@ -14,6 +14,7 @@ package final class ClusterWatch {
     private var watches: [EndpointWatch] = []
     private var joining: [EndpointGovernor] = []
     private var detector = OutlierDetector()
+    private var routes = RouteComparison()
     private var slotEnd = Instant.distantPast
     private var isStarted = false
     private var wasQueueStanding = false
@@ -63,6 +64,9 @@ package final class ClusterWatch {
         }
     }
 
+    /// Takes up the routes that lead here, if they are several.
+    package func update(routes tempos: [RouteTempo]) { routes.update(tempos) }
+
     private static func release(_ governor: EndpointGovernor) {
         governor.book.withLock { $0.ledger = nil }
         governor.limit.store(.max, ordering: .relaxed)
@@ -102,6 +106,7 @@ package final class ClusterWatch {
         now: Instant, isQueueStanding: Bool, chance: inout Chance, events: inout [EndpointEvent]
     ) -> Bool {
         admit(now)
+        routes.tick(now: now)
         for index in watches.indices {
             watches[index].read(now: now)
             noteHealth(index, now, &events)

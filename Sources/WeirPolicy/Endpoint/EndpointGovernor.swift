@@ -152,7 +152,7 @@ extension EndpointGovernor {
 
     /// The head of an attempt's answer has come. At most once an attempt, before `finish`.
     ///
-    /// - Parameter routeScale: 16.16 fixed point; see `Permit.answered`.
+    /// - Parameter routeScale: what the latency is multiplied by; see `RouteTempo`.
     public func answered(
         _ outcome: AttemptOutcome, startedAt: Instant, routeScale: Int64, now: Instant
     ) {
@@ -172,7 +172,7 @@ extension EndpointGovernor {
     ) {
         if !hasAnswered {
             unfinished.remove(startedAt)
-            learn(outcome, startedAt: startedAt, routeScale: 1 << 16, now: now)
+            learn(outcome, startedAt: startedAt, routeScale: RouteTempo.one, now: now)
         } else {
             switch outcome {
             case .reset, .timeout, .malformed: fail(outcome, startedAt: startedAt, now: now)

@@ -132,6 +132,8 @@ package struct RouteRules: Sendable {
     package var hedge: HedgeDelay?
     /// The second attempt is counted, and not sent.
     package var isHedgeShadow = false
+    /// How long answers take beside those of the cluster's other routes; `nil` where it is alone.
+    package var tempo: RouteTempo?
 
     package init(
         priority: UInt8? = nil, rates: [RateRulePlan] = [], breakers: [BreakerPlan] = [],

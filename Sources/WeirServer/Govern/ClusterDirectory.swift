@@ -25,6 +25,8 @@ final class ClusterEntry {
     let watch = ClusterWatch()
     let breaker: Breaker
     private(set) var hasBreaker = false
+    /// Those of the routes that lead here, where they are several, by the routes' names.
+    private var tempos: [String: RouteTempo] = [:]
     private(set) var states: [SocketAddress: EndpointState] = [:]
     /// The endpoints in use, in the order of the configuration or of discovery.
     private(set) var current: [(address: SocketAddress, state: EndpointState)] = []
@@ -72,6 +74,18 @@ final class ClusterEntry {
 }
 
 extension ClusterEntry {
+    /// Takes up the routes that lead here.
+    func adopt(routes names: [String]) {
+        let known = tempos
+        tempos.removeAll()
+        if names.count > 1 {
+            for name in names { tempos[name] = known[name] ?? RouteTempo() }
+        }
+        watch.update(routes: names.compactMap { tempos[$0] })
+    }
+
+    func tempo(route name: String) -> RouteTempo? { tempos[name] }
+
     /// Counts and logs what a tick has found.
     func note(_ event: EndpointEvent) {
         let address = current.first { $0.state.governor.id == event.endpoint }?.address

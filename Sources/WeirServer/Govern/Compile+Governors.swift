@@ -135,6 +135,9 @@ extension Compiler {
                 rules.breakers.append(Self.plan(breaker, known))
             }
         }
+        if case .forward(let name) = route.action, let entry = clusters[name] {
+            rules.tempo = entry.tempo(route: route.name)
+        }
         if case .forward(let name) = route.action, let entry = clusters[name],
             let cluster = configuration.clusters.first(where: { $0.name == name }),
             let breaker = cluster.breaker, breaker.settings.mode != .off

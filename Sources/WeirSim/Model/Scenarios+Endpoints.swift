@@ -43,6 +43,29 @@ extension Scenario {
             endpoints: [], from: 0, until: 0)
     }
 
+    /// Two routes of one cluster: one is sixteen times as much work as the other, and grows from
+    /// 1.5 % of the requests to 20 %, while the work in all stays at 60 % of the capacity.
+    static var routeMix: Scenario {
+        let change = Interval.seconds(30)
+        func step(_ first: Double, _ second: Double) -> ArrivalLaw {
+            .open([RatePoint(.zero, first), RatePoint(change, first), RatePoint(change, second)])
+        }
+        var quick = Stream("quick", step(2304, 576))
+        quick.work = 0.5
+        quick.route = 1
+        var report = Stream("report", step(36, 144))
+        report.work = 8
+        report.route = 2
+        var scenario = Scenario(
+            "route-mix", "One route is sixteen times as slow as the other, and becomes busier.",
+            length: .seconds(90), streams: [quick, report], models: [tenfold],
+            settings: .governed(endpoints: 10))
+        scenario.windows = [
+            Window("before", .seconds(5), change), Window("after", change, .seconds(90)),
+        ]
+        return scenario
+    }
+
     private static func troubled(
         _ name: String, _ summary: String, _ kinds: [Fault.Kind], endpoints: [Int], from: Int64,
         until: Int64

@@ -9,7 +9,7 @@ extension Scenario {
         [
             sustainedOverload, prioritySurge, noisyNeighbour, metastable, retryAmplification,
             retryAmplificationByTimeouts, slowEndpoint, failingEndpoint, flappingEndpoint,
-            heterogeneous, checkout, brownout, symmetric,
+            heterogeneous, checkout, brownout, routeMix, symmetric,
         ]
     }
 

@@ -134,7 +134,10 @@ extension World {
         var permit = Permit(
             cluster: clusters[clusterOf[endpoint]], endpoint: endpoints[endpoint],
             startedAt: Instant(nanoseconds: requests[slot].startedAt))
-        if hasAnswered { permit.answered(outcome, now: instant) }
+        if hasAnswered {
+            let tempo = routes[Int(requests[slot].route)].tempo
+            permit.answered(outcome, tempo: tempo, now: instant)
+        }
         permit.settle(outcome, now: instant, verdicts: &verdicts)
     }
 

@@ -42,6 +42,8 @@ struct World: ~Copyable {
         let timeout: Int64
         let tryTimeout: Int64
         let mostAttempts: Int
+        /// `nil` where the route is the only one of its cluster.
+        let tempo: RouteTempo?
     }
 
     var queue = EventQueue()
@@ -84,12 +86,16 @@ struct World: ~Copyable {
         self.scenario = scenario
         self.options = options
         end = scenario.length.nanoseconds
-        routes = settings.routes.map {
+        let rows = settings.routes.map { route in
             RouteRow(
-                cluster: $0.cluster, priority: $0.priority, timeout: $0.timeout.nanoseconds,
-                tryTimeout: ($0.retry?.perTryTimeout ?? .max).nanoseconds,
-                mostAttempts: 1 + ($0.retry?.attempts ?? 0))
+                cluster: route.cluster, priority: route.priority,
+                timeout: route.timeout.nanoseconds,
+                tryTimeout: (route.retry?.perTryTimeout ?? .max).nanoseconds,
+                mostAttempts: 1 + (route.retry?.attempts ?? 0),
+                tempo: settings.routes.count { $0.cluster == route.cluster } > 1
+                    ? RouteTempo() : nil)
         }
+        routes = rows
         recorder = Recorder(scenario, classes: max(settings.classes.count, 1))
         var governors = ContiguousArray<EndpointGovernor>()
         var owners = ContiguousArray<Int>()
@@ -117,6 +123,7 @@ struct World: ~Copyable {
             watch.update(
                 outlier: cluster.outlier, concurrency: cluster.concurrency,
                 slowStart: cluster.slowStart, endpoints: Array(governors[ranges[index]]))
+            watch.update(routes: rows.compactMap { $0.cluster == index ? $0.tempo : nil })
             return watch
         }
         breakers = settings.clusters.map { $0.breaker.mode == .off ? nil : Breaker($0.breaker) }
