@@ -44,7 +44,9 @@ import WeirTime
         let surge = try #require(report.window("surge"))
         #expect(surge.classes[0].goodRate >= 0.999)
         #expect(try Self.p99(surge.classes[0]) <= 1.3 * Self.p99(unloaded))
-        #expect(Self.goodput(report, 12, 40) >= 0.97 * report.capacity)
+        // The limits need some seconds, which are a larger part of a shorter time.
+        let least = (Effort.isThorough ? 0.97 : 0.95) * report.capacity
+        #expect(Self.goodput(report, 12, 40) >= least)
     }
 
     @Test(arguments: Effort.seeds)

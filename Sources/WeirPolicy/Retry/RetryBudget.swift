@@ -21,8 +21,9 @@ package struct RetryBudgetSettings: Equatable, Sendable {
 ///
 /// A retry is allowed while both hold, the retry itself counted:
 /// - the window's retries are at most `percent` of its requests, and the floor;
-/// - those of its last tenth are at most `percent` of the window's requests, and a tenth of the
-///   floor or one retry, so that a floor is never spent at once.
+/// - those of its last tenth are at most `percent` of that tenth's requests and ten, so that what a
+///   quiet time has earned is not spent at once on a loud one; and a tenth of the floor or one
+///   retry.
 ///
 /// It is allowed as well where no other was made in the window and `100 / percent` requests have
 /// come since the last one: a cluster with little traffic has the same share as others.
@@ -42,6 +43,8 @@ public final class RetryBudget: Sendable {
     /// Slots that cover the last tenth of the window.
     private static let recentSlots: Int32 = 2
     private static let ring: UInt32 = 32
+    /// Hundredths of retries that recent slots may have beyond what they have earned.
+    private static let burst: UInt64 = 1000
     /// In no slot that a clock reaches within a thousand years.
     private static let unused: UInt64 = 0x8000_0000 << 32
 
@@ -96,9 +99,9 @@ public final class RetryBudget: Sendable {
             expected: seen, desired: word, successOrdering: .releasing, failureOrdering: .relaxed)
     }
 
-    /// Requests of the window that ends with `slot`.
-    private func requests(until slot: UInt32) -> UInt64 {
-        for age in (0..<UInt32(Self.slots)).reversed() {
+    /// Requests of so many slots, the last of which is `slot`.
+    private func requests(until slot: UInt32, slots: Int32 = RetryBudget.slots) -> UInt64 {
+        for age in (0..<UInt32(slots)).reversed() {
             let mark = marks[index(slot &- age)].load(ordering: .acquiring)
             guard Self.number(mark) == slot &- age else { continue }
             let now = UInt32(truncatingIfNeeded: requests.load(ordering: .relaxed))
@@ -149,9 +152,9 @@ public final class RetryBudget: Sendable {
         let percent = percent.load(ordering: .relaxed)
         let floor = floor.load(ordering: .relaxed)
         let earned = requests(until: slot) &* percent
-        if whole &* 100 <= earned &+ floor,
-            recent &* 100 <= earned &+ (floor == 0 ? 0 : max(floor / 10, 100))
-        {
+        let earnedOfLate = requests(until: slot, slots: Self.recentSlots + 1) &* percent
+        let atOnce = min(earned, Self.burst) &+ (floor == 0 ? 0 : max(floor / 10, 100))
+        if whole &* 100 <= earned &+ floor, recent &* 100 <= earnedOfLate &+ atOnce {
             return true
         }
         guard whole == 1 else { return false }
