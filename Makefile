@@ -12,7 +12,7 @@ BENCH ?=
 DRILL ?=
 
 .PHONY: help setup build release run test unit e2e check lint configs docs-check costs format \
-	golden docs fuzz asan tsan bench-setup bench drill sweep plots plots-check clean
+	golden docs fuzz asan tsan bench-setup bench decisions drill sweep plots plots-check clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,10 @@ bench-setup: setup ## install the programs to compare with
 
 bench: release bench-setup ## compare with nginx, HAProxy and Envoy; BENCH="--write docs/benchmarks.md"
 	Tests/Bench/bench.py $(BENCH)
+
+decisions: setup ## what the governors' decisions cost by themselves, and threads that share them
+	swift build -c release --static-swift-stdlib --product weir-decisions
+	.build/release/weir-decisions
 
 drill: release bench-setup ## overload drills beside the best of nginx, HAProxy, Envoy; DRILL="--only O1,O2"
 	Tests/Drill/drill.py $(DRILL)

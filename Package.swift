@@ -81,6 +81,10 @@ let package = Package(
             name: "weir-origin", dependencies: ["WeirNet", "WeirHTTP", "WeirTime", "CWeir"],
             swiftSettings: strict),
 
+        .executableTarget(
+            name: "weir-decisions", dependencies: ["WeirPolicy", "WeirTime"],
+            path: "Tests/Bench/Decisions", swiftSettings: dataPlane),
+
         tests("WeirTimeTests", ["WeirTime"]),
         tests("WeirPolicyTests", ["WeirPolicy", "WeirTime"]),
         .testTarget(

@@ -22,7 +22,7 @@ CPU_SCENARIOS = {
     "10m": ("10 MB, 16 keep-alive connections", "/10m", 16, [], 1 / 200),
     "new": ("1 KB, a new connection for each request, 64 at a time", "/1k", 64, ["-x"], 1 / 2),
 }
-OTHERS = ["governed", "idle", "instructions", "allocations", "routes"]
+OTHERS = ["governed", "tenants", "idle", "instructions", "allocations", "routes"]
 SCENARIOS = [*CPU_SCENARIOS, *OTHERS]
 
 
@@ -112,6 +112,41 @@ class Bench:
             "1 KB, 64 keep-alive connections, weir with every governor, Envoy with its local rate"
             f" limit, nginx and HAProxy plain: {rounds} rounds of {requests} requests",
             report.cpu(rows),
+        )
+
+    def tenants(self):
+        """Of the many none fills up again between two requests of its tenant: all are in use."""
+        if "weir" not in self.names:
+            return
+        counts = [10, 10_000 if self.options.quick else 1_000_000]
+        requests, rounds = counts[1], 1 if self.options.quick else 3
+
+        def maker(count):
+            slow = {"RATE": "1/m", "BURST": 1000} if count > 10 else {}
+            return lambda: stand.GovernedWeir(
+                self.folder, UPSTREAM=self.upstream.port, TRACKED=4_000_000, **slow
+            )
+
+        def load(count):
+            # The warm-up is short, but one round over all of them comes first.
+            return lambda port, sent: stand.load_by_tenants(port, max(sent, count), count)
+
+        rows = measure.cpu_series(
+            self.upstream,
+            {str(count): maker(count) for count in counts},
+            rounds,
+            requests,
+            {str(count): load(count) for count in counts},
+        )
+        found = measure.paired_ratios(rows, str(counts[1]), str(counts[0]))
+        self.results["tenants"] = found
+        body = [
+            [f"{count:,}", f"{measure.median(rows[str(count)], 'cpu_us'):.2f}"] for count in counts
+        ]
+        body.append(["ratio", report.ratio(found)])
+        self.section(
+            f"Governed, by number of busy tenants: {rounds} rounds of {requests:,} requests",
+            report.table(["tenants", "CPU us/req"], body),
         )
 
     def idle(self):

@@ -16,6 +16,9 @@ TARGETS = [
     ("1k", "haproxy", 0.80),
     ("1k", "envoy", 0.40),
     ("100k", "nginx", 0.35),
+    ("governed", "nginx", 0.85),
+    ("governed", "haproxy", 0.85),
+    ("governed", "envoy", 0.40),
 ]
 
 
@@ -105,6 +108,8 @@ def targets(results, thresholds):
     if "allocations" in results:
         value = results["allocations"]["allocations"]
         add("heap allocations a request", thresholds["allocations_per_request"], value, "{:.4f}")
+    if "tenants" in results:
+        add("CPU, 1,000,000 tenants / 10", 1.2, results["tenants"][0])
     for by, found in results.get("routes", {}).items():
         add(f"CPU, 10,000 routes / 10, by {by}", 1.2, found["cpu_ratio"][0])
         if "instructions" in found:

@@ -77,9 +77,9 @@ def load(port, requests, path="/1k", connections=64, *more):
     return figures(run.stdout)
 
 
-def load_by_tenants(port, requests):
-    """As `load`, from a hundred tenants in turn."""
-    return load(port, requests, "/1k", 64, "-f", "x-api-key: tenant-%d", "-s", 100)
+def load_by_tenants(port, requests, tenants=100):
+    """As `load`, from so many tenants in turn."""
+    return load(port, requests, "/1k", 64, "-f", "x-api-key: tenant-%d", "-s", tenants)
 
 
 def figures(line):
@@ -331,6 +331,10 @@ class GovernedWeir(Weir):
     """Every governor at work; to be loaded with `load_by_tenants`."""
 
     template = "weir-governed.yaml"
+
+    def __init__(self, folder, **values):
+        usual = {"RATE": "100000/s", "BURST": 100000, "TRACKED": 100000}
+        super().__init__(folder, **{**usual, **values})
 
 
 class LimitedEnvoy(Envoy):

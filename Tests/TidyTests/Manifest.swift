@@ -10,8 +10,11 @@ struct Manifest {
         for match in text.matches(of: /layer\(\s*"([^"]+)",\s*\[([^\]]*)\]/) {
             dependencies[String(match.1)] = Self.names(match.2)
         }
-        let executable = /\.executableTarget\(\s*name: "([^"]+)",\s*dependencies: \[([^\]]*)\]/
-        for match in text.matches(of: executable) where !match.1.contains("\\(") {
+        // Those with a path are elsewhere.
+        let executable =
+            /\.executableTarget\(\s*name: "([^"]+)",\s*dependencies: \[([^\]]*)\](,\s*path:)?/
+        for match in text.matches(of: executable)
+        where match.3 == nil && !match.1.contains("\\(") {
             dependencies[String(match.1)] = Self.names(match.2)
         }
         for match in text.matches(of: /\.(?:target|systemLibrary)\(\s*name: "(C[^"]+)"/) {
