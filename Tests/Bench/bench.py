@@ -119,7 +119,7 @@ class Bench:
         if "weir" not in self.names:
             return
         counts = [10, 10_000 if self.options.quick else 1_000_000]
-        requests, rounds = counts[1], 1 if self.options.quick else 3
+        requests, rounds = counts[1], 1 if self.options.quick else 2
 
         def maker(count):
             slow = {"RATE": "1/m", "BURST": 1000} if count > 10 else {}
@@ -131,12 +131,14 @@ class Bench:
             # The warm-up is short, but one round over all of them comes first.
             return lambda port, sent: stand.load_by_tenants(port, max(sent, count), count)
 
+        ejections = []
         rows = measure.cpu_series(
             self.upstream,
             {str(count): maker(count) for count in counts},
             rounds,
             requests,
             {str(count): load(count) for count in counts},
+            lambda running: ejections.extend(proxy.ejections() for proxy in running.values()),
         )
         found = measure.paired_ratios(rows, str(counts[1]), str(counts[0]))
         self.results["tenants"] = found
@@ -144,6 +146,8 @@ class Bench:
             [f"{count:,}", f"{measure.median(rows[str(count)], 'cpu_us'):.2f}"] for count in counts
         ]
         body.append(["ratio", report.ratio(found)])
+        sent = sum(rounds * requests + max(requests // 10, count) for count in counts)
+        body.append([f"false ejections in {sent:,} requests", f"{sum(ejections)}"])
         self.section(
             f"Governed, by number of busy tenants: {rounds} rounds of {requests:,} requests",
             report.table(["tenants", "CPU us/req"], body),

@@ -21,13 +21,14 @@ def note(text):
     print(text, file=sys.stderr, flush=True)
 
 
-def cpu_series(upstream, proxies, rounds, requests, loads):
+def cpu_series(upstream, proxies, rounds, requests, loads, at_end=lambda running: None):
     """All `proxies` run at once and are loaded in turn, A B C D, then D C B A, ...; one row a run.
 
     Whatever drifts on the machine then falls on neighbours in time, and the ratio within a round is
     what counts. `proxies` makes them by name, `loads[name](port, requests)` sends the requests.
-    Each run's count is checked with the proxy and with the upstream: a stale instance on the same
-    port would halve a proxy's cost unseen.
+    `at_end` sees the proxies, by name, before they are stopped. Each run's count is checked
+    with the proxy and with the upstream: a stale instance on the same port would halve a
+    proxy's cost unseen.
     """
     rows = {name: [] for name in proxies}
     with ExitStack() as stack:
@@ -40,6 +41,7 @@ def cpu_series(upstream, proxies, rounds, requests, loads):
             order = list(running) if number % 2 == 0 else list(reversed(running))
             for name in order:
                 rows[name].append(_one_run(running[name], upstream, requests, loads[name]))
+        at_end(running)
     return rows
 
 

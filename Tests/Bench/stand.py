@@ -336,6 +336,11 @@ class GovernedWeir(Weir):
         usual = {"RATE": "100000/s", "BURST": 100000, "TRACKED": 100000}
         super().__init__(folder, **{**usual, **values})
 
+    def ejections(self):
+        """Endpoints that were put out of balancing so far."""
+        lines = re.findall(r"^weir_ejections_total\{.* (\d+)$", self.get("/metrics"), re.MULTILINE)
+        return sum(map(int, lines))
+
 
 class LimitedEnvoy(Envoy):
     """With its local rate limit, by tenant."""
