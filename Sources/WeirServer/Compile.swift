@@ -181,10 +181,7 @@ struct Compiler {
             clusters.adopt(
                 cluster.name, governance(of: cluster),
                 addresses: addresses(cluster).map(\.address))
-            let routes = configuration.routes.filter {
-                $0.action == .forward(cluster: cluster.name)
-            }
-            clusters[cluster.name]?.adopt(routes: routes.map(\.name))
+            clusters[cluster.name]?.adopt(routes: routes(toCluster: cluster.name).map(\.name))
         }
     }
 

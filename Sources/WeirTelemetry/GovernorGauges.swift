@@ -83,62 +83,42 @@ package struct GovernorGauges: Sendable {
                     ], 1)
             }
         }
-        out.family(
+        write(
             "weir_endpoint_would_be_unhealthy", .gauge,
-            "1 for an endpoint that health checks in shadow mode would have taken out.")
-        for cluster in clusters {
-            for endpoint in cluster.endpoints where endpoint.wouldBeUnhealthy {
-                out.sample(
-                    "weir_endpoint_would_be_unhealthy",
-                    ["cluster": cluster.name, "endpoint": endpoint.address], 1)
-            }
-        }
-        out.family("weir_endpoint_in_flight", .gauge, "Requests that an endpoint works on.")
-        for cluster in clusters {
-            for endpoint in cluster.endpoints {
-                out.sample(
-                    "weir_endpoint_in_flight",
-                    ["cluster": cluster.name, "endpoint": endpoint.address],
-                    UInt64(clamping: endpoint.inFlight))
-            }
-        }
-        out.family(
+            "1 for an endpoint that health checks in shadow mode would have taken out.", &out
+        ) { $0.wouldBeUnhealthy ? 1 : nil }
+        write(
+            "weir_endpoint_in_flight", .gauge, "Requests that an endpoint works on.", &out
+        ) { $0.inFlight }
+        write(
             "weir_endpoint_limit", .gauge,
-            "Requests that an endpoint may work on at once, where that is limited.")
-        for cluster in clusters {
-            for endpoint in cluster.endpoints {
-                guard let limit = endpoint.limit else { continue }
-                out.sample(
-                    "weir_endpoint_limit",
-                    ["cluster": cluster.name, "endpoint": endpoint.address],
-                    UInt64(clamping: limit))
-            }
-        }
+            "Requests that an endpoint may work on at once, where that is limited.", &out
+        ) { $0.limit }
     }
 
     private func writeShadowLimits(_ out: inout Exposition) {
-        out.family(
+        write(
             "weir_endpoint_shadow_limit", .gauge,
-            "The limit that an endpoint would have, were concurrency not in shadow mode.")
-        for cluster in clusters {
-            for endpoint in cluster.endpoints {
-                guard let shadow = endpoint.shadow else { continue }
-                out.sample(
-                    "weir_endpoint_shadow_limit",
-                    ["cluster": cluster.name, "endpoint": endpoint.address],
-                    UInt64(clamping: shadow.limit))
-            }
-        }
-        out.family(
+            "The limit that an endpoint would have, were concurrency not in shadow mode.", &out
+        ) { $0.shadow?.limit }
+        write(
             "weir_endpoint_would_exceed_total", .counter,
-            "Requests sent to an endpoint beyond the limit that shadow mode has found.")
+            "Requests sent to an endpoint beyond the limit that shadow mode has found.", &out
+        ) { $0.shadow?.exceeded }
+    }
+
+    /// A family with a sample of each endpoint that has a value.
+    private func write(
+        _ name: String, _ kind: Exposition.Kind, _ help: String, _ out: inout Exposition,
+        value: (EndpointGauges) -> Int?
+    ) {
+        out.family(name, kind, help)
         for cluster in clusters {
             for endpoint in cluster.endpoints {
-                guard let shadow = endpoint.shadow else { continue }
+                guard let value = value(endpoint) else { continue }
                 out.sample(
-                    "weir_endpoint_would_exceed_total",
-                    ["cluster": cluster.name, "endpoint": endpoint.address],
-                    UInt64(clamping: shadow.exceeded))
+                    name, ["cluster": cluster.name, "endpoint": endpoint.address],
+                    UInt64(clamping: value))
             }
         }
     }

@@ -77,27 +77,28 @@ package enum MetricsText {
     }
 
     private static func writeRefusals(_ totals: CounterTotals, _ out: inout Exposition) {
-        out.family(
-            "weir_refusals_total", .counter,
-            "Requests that weir answered itself or gave up on, by route and reason.")
-        for route in totals.routes {
-            for (code, count) in zip(totals.refusalCodes, route.refusals) where count > 0 {
-                out.sample(
-                    "weir_refusals_total",
-                    ["route": route.name, "reason": code.description], count)
-            }
-        }
+        write(
+            "weir_refusals_total",
+            "Requests that weir answered itself or gave up on, by route and reason.",
+            totals, \.refusals, &out)
     }
 
     private static func writeShadows(_ totals: CounterTotals, _ out: inout Exposition) {
-        out.family(
-            "weir_would_refuse_total", .counter,
-            "Requests that a policy in shadow mode would have refused, by route and reason.")
+        write(
+            "weir_would_refuse_total",
+            "Requests that a policy in shadow mode would have refused, by route and reason.",
+            totals, \.shadows, &out)
+    }
+
+    /// A family with a sample of each route and reason that has been counted.
+    private static func write(
+        _ name: String, _ help: String, _ totals: CounterTotals,
+        _ counts: KeyPath<CounterTotals.Route, [UInt64]>, _ out: inout Exposition
+    ) {
+        out.family(name, .counter, help)
         for route in totals.routes {
-            for (code, count) in zip(totals.refusalCodes, route.shadows) where count > 0 {
-                out.sample(
-                    "weir_would_refuse_total",
-                    ["route": route.name, "reason": code.description], count)
+            for (code, count) in zip(totals.refusalCodes, route[keyPath: counts]) where count > 0 {
+                out.sample(name, ["route": route.name, "reason": code.description], count)
             }
         }
     }

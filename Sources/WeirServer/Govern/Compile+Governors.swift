@@ -112,9 +112,13 @@ extension Compiler {
 
     /// The modes of all that draws on a cluster's retry budget.
     func retryModes(ofCluster name: String) -> [Mode] {
-        configuration.routes.filter { $0.action == .forward(cluster: name) }.flatMap { route in
+        routes(toCluster: name).flatMap { route in
             [policy(of: route)?.mode, route.hedge?.mode].compactMap { $0 }
         }
+    }
+
+    func routes(toCluster name: String) -> [Route] {
+        configuration.routes.filter { $0.action == .forward(cluster: name) }
     }
 
     private func policy(of route: Route) -> RetryPolicy? {
@@ -137,12 +141,10 @@ extension Compiler {
         }
         if case .forward(let name) = route.action, let entry = clusters[name] {
             rules.tempo = entry.tempo(route: route.name)
-        }
-        if case .forward(let name) = route.action, let entry = clusters[name],
-            let cluster = configuration.clusters.first(where: { $0.name == name }),
-            let breaker = cluster.breaker, breaker.settings.mode != .off
-        {
-            rules.breakers.append(Self.plan(breaker, entry.breaker))
+            let cluster = configuration.clusters.first { $0.name == name }
+            if let breaker = cluster?.breaker, breaker.settings.mode != .off {
+                rules.breakers.append(Self.plan(breaker, entry.breaker))
+            }
         }
         rules.hedge = clusters.hedge(route: route.name)
         rules.isHedgeShadow = route.hedge?.mode == .shadow
