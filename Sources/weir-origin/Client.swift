@@ -191,6 +191,9 @@ extension Client {
         isInFlight = true
         ending = request.isPersistent ? nil : .gentle
         action = Action(path: request.path, query: request.query)
+        if !request.path.hasPrefix("/__"), request.path != "/healthz" {
+            origin.clientRequests.add(1)
+        }
         settings = origin.settings
         for (key, value) in request.query.pairs { _ = settings.set(key, to: value) }
         decoder.reset()

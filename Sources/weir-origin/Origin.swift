@@ -12,6 +12,8 @@ final class Origin: Sendable {
     let open = Counter()
     let connections = Counter()
     let requests = Counter()
+    /// Those of clients: no question about statistics, change of settings or health check.
+    let clientRequests = Counter()
     let answers = Counter()
     let malformed = Counter()
     let bodyBytes = Counter()
@@ -50,6 +52,7 @@ final class Origin: Sendable {
     var statistics: String {
         let named: [(String, Counter)] = [
             ("connections", open), ("connections_total", connections), ("requests", requests),
+            ("client_requests", clientRequests),
             ("answers", answers), ("malformed", malformed), ("body_bytes", bodyBytes),
             ("in_flight", inFlight), ("queued", queued), ("serving", serving),
         ]

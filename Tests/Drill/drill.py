@@ -119,9 +119,7 @@ class Drill:
         for number in range(self.options.rounds):
             plan = scenario.plan(self.capacity, self.options.seed + number)
             tape = self.stage.play(proxy, plan, scenario.events(self.stage))
-            outcome = outcome_of(
-                scenario, tape, self.capacity, stages.PROXIES[proxy].checks
-            )
+            outcome = outcome_of(scenario, tape, self.capacity)
             if proxy == "roundrobin":
                 self.baselines.setdefault(scenario.name, outcome.p99)
             outcome.baseline_p99 = self.baselines.get(scenario.name)
@@ -146,7 +144,7 @@ class Drill:
         )
 
 
-def outcome_of(scenario, tape, capacity, checks):
+def outcome_of(scenario, tape, capacity):
     tally, window, fault = Tally(tape, scenario.streams), scenario.window, scenario.fault
     critical = [s.name for s in scenario.streams if s.priority == "critical"]
     outcome = Outcome(
@@ -155,7 +153,7 @@ def outcome_of(scenario, tape, capacity, checks):
         every=tally.good_percent(window),
         p99=tally.percentile(window, 0.99),
         refusal=tally.refusal_percentile(window, 0.99),
-        attempts=tally.attempts_per_request(scenario.attempts_in or window, checks),
+        attempts=tally.attempts_per_request(scenario.attempts_in or window),
     )
     servable = scenario.servable(window, tally.due_rate(window) / capacity) * capacity
     if servable > 0:

@@ -41,13 +41,13 @@ class Origin:
     def __init__(self, number):
         self.number, self.port = number, stand.free_port()
         self.child, self.asker, self.is_mute = None, None, False
-        self.before, self.last, self.polls = 0, 0, 0
+        self.before, self.last = 0, 0
 
     def start(self):
         command = [ORIGIN, "--port", self.port, "--name", f"e{self.number}"]
         command += ["--seed", 100 + self.number, "--concurrency", SLOTS]
         command += ["--service-time", f"{SERVICE_MS}ms", "--service-law", "exp"]
-        self.before, self.last, self.polls, self.is_mute = self.before + self.last, 0, 0, False
+        self.before, self.last, self.is_mute = self.before + self.last, 0, False
         self.child = subprocess.Popen(
             [str(word) for word in command],
             stdin=subprocess.DEVNULL,
@@ -87,15 +87,14 @@ class Origin:
         self.is_mute = False
 
     def requests(self):
-        """Requests that reached it so far, without these questions; None when it does not say."""
+        """Clients' requests that reached it so far; None when it does not say."""
         if self.is_mute:
             return None
         try:
             if self.asker is None:
                 self.asker = http.client.HTTPConnection("127.0.0.1", self.port, timeout=0.08)
-            self.polls += 1
             self.asker.request("GET", "/__stats")
-            self.last = json.loads(self.asker.getresponse().read())["requests"] - self.polls
+            self.last = json.loads(self.asker.getresponse().read())["client_requests"]
         except (OSError, http.client.HTTPException):
             self._hang_up()
             return None
@@ -111,8 +110,6 @@ class _Governed:
     """What the proxies of a drill have in common."""
 
     configs = HERE / "configs"
-    # Health checks a second that all origins together get while they fail: no attempts of clients.
-    checks = 0.0
 
     def _answers(self):
         try:
@@ -124,7 +121,7 @@ class _Governed:
 
 
 class Weir(_Governed, stand.Weir):
-    checks = 0.8
+    pass
 
 
 class Nginx(_Governed, stand.Nginx):
@@ -132,12 +129,10 @@ class Nginx(_Governed, stand.Nginx):
 
 
 class HAProxy(_Governed, stand.HAProxy):
-    checks = 8.0
+    pass
 
 
 class Envoy(_Governed, stand.Envoy):
-    checks = 4.0
-
     def command(self, config):
         words = ["-c", config, "--concurrency", "2", "--use-dynamic-base-id", "-l", "error"]
         return [self.binary(), *words]

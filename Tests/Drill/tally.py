@@ -67,19 +67,24 @@ class Tally:
         return [after - before for before, after in zip(begin, end)]
 
     def _reached(self, origin, at):
-        count = 0
+        """Between two samples in a row it is taken to grow evenly."""
+        count, counted_at = 0, None
         for time, counts in self.tape.samples:
-            if time > at and count:
-                break
-            if counts[origin] is not None:
-                count = counts[origin]
+            now = counts[origin]
+            if time > at:
+                if counted_at is not None and now is not None:
+                    return count + (now - count) * (at - counted_at) / (time - counted_at)
+                if count:
+                    break
+            if now is not None:
+                count = now
+            counted_at = None if now is None else time
         return count
 
-    def attempts_per_request(self, window, checks):
-        """What reached the origins beside so many health checks a second."""
+    def attempts_per_request(self, window):
+        """Attempts that reached the origins for each request of a client."""
         due = sum(1 for _ in self.select(window))
-        reached = sum(self.arrivals(window)) - checks * (window[1] - window[0])
-        return max(reached, 0) / due if due else None
+        return sum(self.arrivals(window)) / due if due else None
 
     def shunned_after(self, origin, since, until, share=0.05, span=1.0):
         """Seconds until the origin gets at most `share` of what is fair, for a `span`."""
