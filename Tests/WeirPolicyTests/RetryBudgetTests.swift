@@ -118,7 +118,7 @@ private struct Failing {
         #expect(budget.withdraw(60, at: 100) == 60)
         #expect(budget.withdraw(10, at: 109.4) == 10)
         // The requests are ten seconds old; one is left for having made none for a while.
-        #expect(budget.withdraw(100, at: 110) == 0)
+        #expect(budget.withdraw(100, at: 109.999) == 0)
         #expect(budget.withdraw(100, at: 500) == 0)
         budget.deposit(1000, at: 500)
         #expect(budget.withdraw(200, at: 500) == 100)
@@ -135,6 +135,20 @@ private struct Failing {
         #expect(allowed > 80_000 / 10 * 92 / 100 && allowed <= 80_000 / 10)
     }
 
+    @Test func `keeps no more than a second's for later, or one`() {
+        let budget = budget()
+        for step in 0..<2000 { budget.deposit(1, at: 100 + Double(step) / 200) }
+        // 200 requests a second earn 20; who spends them at once has nothing left.
+        #expect(budget.withdraw(100, at: 109.999) == 20)
+        #expect(budget.withdraw(100, at: 109.999) == 0)
+        // A spike of five times as much earns its own share.
+        for step in 0..<500 { budget.deposit(1, at: 110 + Double(step) / 1000) }
+        #expect(budget.withdraw(100, at: 110.499) == 50)
+        budget.deposit(19, at: 200)
+        #expect(budget.withdraw(100, at: 204) == 1)
+        #expect(budget.withdraw(100, at: 204) == 0)
+    }
+
     @Test func `gives a cluster with little traffic the same share`() {
         // One request in four seconds never has ten of them in a window.
         let budget = budget()
@@ -148,7 +162,7 @@ private struct Failing {
 
     @Test func `spends a floor evenly, not at once`() {
         let budget = budget(percent: 0, minPerSecond: 3)
-        // Any tenth of the window has its tenth of it at most.
+        // A slot and the one before it have a tenth of it at most.
         #expect(budget.withdraw(100, at: 1000) == 3)
         #expect(budget.withdraw(100, at: 1000.9) == 0)
         var allowed = 3
@@ -169,7 +183,7 @@ private struct Failing {
     @Test func `gives back what was not sent, once`() {
         let budget = budget()
         budget.deposit(20, at: 5)
-        #expect(budget.withdraw(9, at: 6) == 2)
+        #expect(budget.withdraw(9, at: 5.4) == 2)
         budget.refund(now: .at(7))
         #expect(budget.withdraw(9, at: 7) == 1)
         budget.refund(takenAt: .at(7))
@@ -177,7 +191,9 @@ private struct Failing {
         budget.refund(takenAt: .at(7))
         #expect(budget.withdraw(9, at: 7.6) == 1)
         for _ in 0..<100 { budget.refund(now: .at(8)) }
-        #expect(budget.withdraw(9, at: 8) == 2)
+        #expect(budget.counts(now: .at(8)).retries == 0)
+        // The last second had no request: of what is in the bucket one retry is left.
+        #expect(budget.withdraw(9, at: 8) == 1)
         // From a window that is over there is nothing to give back.
         budget.deposit(10, at: 40)
         #expect(budget.withdraw(9, at: 40) == 1)
@@ -190,13 +206,14 @@ private struct Failing {
         budget.deposit(1000, at: 5)
         #expect(budget.withdraw(50, at: 5) == 50)
         budget.update(settings(percent: 20))
-        #expect(budget.withdraw(500, at: 6) == 150)
+        // At five requests each, the other half of them.
+        #expect(budget.withdraw(500, at: 5.4) == 100)
         budget.update(settings(percent: 10))
-        #expect(budget.withdraw(500, at: 6) == 0)
+        #expect(budget.withdraw(500, at: 5.4) == 0)
         budget.update(settings(percent: 10, window: .seconds(60)))
         #expect(budget.withdraw(500, at: 7) <= 1)
         budget.deposit(100, at: 8)
-        #expect(budget.withdraw(500, at: 60) == 10)
+        #expect(budget.withdraw(500, at: 9) == 10)
     }
 
     @Test func `stands absurd clocks and settings`() {
@@ -271,6 +288,25 @@ private struct Failing {
     ) {
         let attempts = failing.run(budget(), seed: 1)
         #expect(attempts <= 1.1 && attempts > 1.04, "\(failing): \(attempts)")
+    }
+
+    @Test(arguments: [2, 10, 50, 240, 1200], 0..<10)
+    func `what was earned before is not spent at once: 1.12 in the first eight seconds`(
+        rate: Int, offset: Int
+    ) {
+        let budget = budget()
+        let begin = 20 + Double(offset) / 20
+        var requests = 0
+        var retries = 0
+        for step in 0..<40 * rate {
+            let now = Double(step) / Double(rate)
+            budget.deposit(1, at: now)
+            guard now >= begin, now < begin + 8 else { continue }
+            requests += 1
+            retries += budget.withdraw(3, at: now)
+        }
+        #expect(Double(retries) <= max(Double(requests) * 0.12, Double(requests) * 0.1 + 1))
+        #expect(Double(retries) >= Double(requests) * 0.09 - 1)
     }
 
     @Test func `Envoy's default of 20 % and three stays below 1.25 with many clients`() {

@@ -20,17 +20,19 @@ package struct RetryBudgetSettings: Equatable, Sendable {
 /// that neither the latency of failures nor the number of clients changes what it allows.
 ///
 /// A retry is allowed while both hold, the retry itself counted:
-/// - the window's retries are at most `percent` of its requests, and the floor;
-/// - those of its last tenth are at most `percent` of that tenth's requests and ten, so that what a
-///   quiet time has earned is not spent at once on a loud one; and a tenth of the floor or one
-///   retry.
+/// - **It has been earned.** Each request earns `percent` of a retry, into a bucket that holds what
+///   a tenth of the window earns (of its requests on average, or of its last tenth's if they are
+///   more), or one retry: what a quiet time has earned is not spent on a loud one.
+/// - **The window** has at most `percent` of its requests in retries, and the floor; or this is its
+///   only one: a cluster with little traffic has the same share as others.
 ///
-/// It is allowed as well where no other was made in the window and `100 / percent` requests have
-/// come since the last one: a cluster with little traffic has the same share as others.
+/// Where the bucket is empty a retry is allowed as well while the last tenth has fewer than a tenth
+/// of the floor, or none.
 ///
 /// Hence, without a floor, retries are at most `percent` of requests over any time that begins with
-/// the budget, and in the window that ends with a retry they are at most `percent`, or one. They
-/// may exceed it in a window that ends later, when requests have left it and their retries not yet.
+/// the budget; over any other, of its requests and those of a tenth of the window. In the window
+/// that ends with a retry they are at most `percent`, or one. They may exceed it in a window that
+/// ends later, when requests have left it and their retries not yet.
 ///
 /// The window rolls by twentieths. Requests are counted over 20 slots, the unfinished one among
 /// them, and retries over 21: less and more than the window, so that slots never allow what the
@@ -40,11 +42,9 @@ package struct RetryBudgetSettings: Equatable, Sendable {
 /// Retries are counted before they are checked, so workers that race allow less, never more.
 public final class RetryBudget: Sendable {
     private static let slots: Int32 = 20
-    /// Slots that cover the last tenth of the window.
+    /// Slots that make up the last tenth of the window, the unfinished one among them.
     private static let recentSlots: Int32 = 2
     private static let ring: UInt32 = 32
-    /// Hundredths of retries that recent slots may have beyond what they have earned.
-    private static let burst: UInt64 = 1000
     /// In no slot that a clock reaches within a thousand years.
     private static let unused: UInt64 = 0x8000_0000 << 32
 
@@ -54,8 +54,10 @@ public final class RetryBudget: Sendable {
     private let slotLength = Atomic<Int64>(1)
 
     private let requests = Atomic<UInt64>(0)
-    /// `requests` when the last retry was allowed.
-    private let requestsAtRetry = Atomic<UInt64>(0)
+    /// How many of `requests` have been spent on retries, or have earned more than the bucket holds;
+    /// in `shares` of one. What is between this and `requests` is in the bucket.
+    private let used = Atomic<UInt64>(0)
+    private static let shares: UInt64 = 10_000
     /// By slot: its number (high half) and `requests` before its first one (low half).
     private let marks = InlineArray<32, Atomic<UInt64>> { _ in Atomic(RetryBudget.unused) }
     /// By slot: its number (high half) and its retries (low half).
@@ -116,14 +118,14 @@ public final class RetryBudget: Sendable {
     public func withdraw(now: Instant) -> Bool {
         let slot = slot(of: now)
         // Looked at first, so that refusals, of which there are many when all fails, write nothing.
-        guard mayTake(1, slot) else { return false }
+        guard mayTake(1, slot, isEarned: true) else { return false }
+        let isEarned = takeEarned(slot)
+        guard isEarned || mayTake(1, slot, isEarned: false) else { return false }
         add(slot)
-        guard mayTake(0, slot) else {
-            _ = subtract(slot)
-            return false
-        }
-        requestsAtRetry.store(requests.load(ordering: .relaxed), ordering: .relaxed)
-        return true
+        if mayTake(0, slot, isEarned: isEarned) { return true }
+        _ = subtract(slot)
+        if isEarned { putBack() }
+        return false
     }
 
     /// Gives back what was taken for one that was never sent. Where it was taken longer than a
@@ -131,14 +133,53 @@ public final class RetryBudget: Sendable {
     public func refund(now: Instant) {
         let slot = slot(of: now)
         // The oldest first: what stays counted is then never older than what was really spent.
-        for age in (0...UInt32(Self.slots)).reversed() where subtract(slot &- age) { return }
+        for age in (0...UInt32(Self.slots)).reversed() where subtract(slot &- age) {
+            putBack()
+            return
+        }
     }
 
     /// Gives back what was taken at an instant for one that was never sent.
-    public func refund(takenAt instant: Instant) { _ = subtract(slot(of: instant)) }
+    public func refund(takenAt instant: Instant) {
+        if subtract(slot(of: instant)) { putBack() }
+    }
 
-    /// Whether `more` retries than those counted are within the budget.
-    private func mayTake(_ more: UInt64, _ slot: UInt32) -> Bool {
+    // MARK: What has been earned
+
+    /// Shares of requests that one retry takes; `nil` where none is earned.
+    private var price: UInt64? {
+        let percent = percent.load(ordering: .relaxed)
+        return percent == 0 ? nil : (100 * Self.shares + percent - 1) / percent
+    }
+
+    private func takeEarned(_ slot: UInt32) -> Bool {
+        guard let price else { return false }
+        let filling = max(
+            requests(until: slot, slots: Self.recentSlots), requests(until: slot) / 10)
+        let most = max(filling * Self.shares, price)
+        // Acquiring: a count of requests from before the last retry would seem to have earned much.
+        var seen = used.load(ordering: .acquiring)
+        while true {
+            let earned = requests.load(ordering: .relaxed) &* Self.shares
+            let left = min(earned &- seen, most)
+            guard left >= price else { return false }
+            let (won, now) = used.weakCompareExchange(
+                expected: seen, desired: earned &- (left - price),
+                successOrdering: .acquiringAndReleasing, failureOrdering: .acquiring)
+            if won { return true }
+            seen = now
+        }
+    }
+
+    private func putBack() {
+        if let price { used.wrappingSubtract(price, ordering: .relaxed) }
+    }
+
+    // MARK: What the window has seen
+
+    /// Whether `more` retries than those counted are within the window, and those that nothing has
+    /// earned within the floor.
+    private func mayTake(_ more: UInt64, _ slot: UInt32, isEarned: Bool) -> Bool {
         var recent = more
         var whole = more
         // Another worker's clock may be a turn of its loop ahead, and in the next slot.
@@ -146,21 +187,13 @@ public final class RetryBudget: Sendable {
             let number = slot &- UInt32(truncatingIfNeeded: age)
             let word = spent[index(number)].load(ordering: .sequentiallyConsistent)
             guard Self.number(word) == number else { continue }
-            whole &+= UInt64(Self.count(word))
-            if age <= Self.recentSlots { recent &+= UInt64(Self.count(word)) }
+            whole += UInt64(Self.count(word))
+            if age < Self.recentSlots { recent += UInt64(Self.count(word)) }
         }
-        let percent = percent.load(ordering: .relaxed)
         let floor = floor.load(ordering: .relaxed)
-        let earned = requests(until: slot) &* percent
-        let earnedOfLate = requests(until: slot, slots: Self.recentSlots + 1) &* percent
-        let atOnce = min(earned, Self.burst) &+ (floor == 0 ? 0 : max(floor / 10, 100))
-        if whole &* 100 <= earned &+ floor, recent &* 100 <= earnedOfLate &+ atOnce {
-            return true
-        }
-        guard whole == 1 else { return false }
-        let since =
-            requests.load(ordering: .relaxed) &- requestsAtRetry.load(ordering: .relaxed)
-        return min(since, 1 << 32) &* percent >= 100
+        let allowed = requests(until: slot) &* percent.load(ordering: .relaxed) &+ floor
+        if isEarned { return whole == 1 || whole * 100 <= allowed }
+        return whole * 100 <= allowed && floor > 0 && recent * 100 <= max(floor / 10, 100)
     }
 
     private func add(_ slot: UInt32) {
