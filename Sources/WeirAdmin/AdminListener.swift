@@ -2,7 +2,6 @@
 
 import Glibc
 import WeirNet
-import WeirTelemetry
 import WeirTime
 
 /// The listening socket of an admin server. It holds one descriptor in reserve, so that an
@@ -12,8 +11,6 @@ final class AdminListener: TimerTarget {
 
     private unowned let server: AdminServer
     private var source: ReadinessWatch?
-    /// The socket while it is not watched.
-    private var parked: Int32 = -1
     private var reserve: Int32 = -1
     private var timer = TimerID.none
 
@@ -25,7 +22,7 @@ final class AdminListener: TimerTarget {
     }
 
     /// The listening socket.
-    var descriptor: Int32 { source?.fd ?? parked }
+    var descriptor: Int32 { source?.fd ?? -1 }
 
     /// Starts accepting on `fd`, which this owns from now on.
     func watch(_ fd: Int32) throws(SystemError) {
@@ -35,7 +32,8 @@ final class AdminListener: TimerTarget {
     }
 
     private func accept() {
-        while let source {
+        guard let source else { return }
+        while true {
             do throws(SystemError) {
                 guard let (fd, peer) = try Socket.accept(source.fd) else { return }
                 if server.hasRoom {
@@ -45,30 +43,22 @@ final class AdminListener: TimerTarget {
                     _ = Glibc.close(fd)
                 }
             } catch {
-                if !error.isExhaustion || !spendReserve() { park() }
+                guard error.isExhaustion, spendReserve() else { return rest() }
             }
         }
     }
 
     /// A socket that cannot be accepted from stays readable: not looking at it for a while is what
     /// keeps the loop from spinning.
-    private func park() {
+    private func rest() {
         guard let source else { return }
-        parked = server.loop.release(source)
-        self.source = nil
+        server.loop.setReading(source, false)
         server.loop.timers.arm(timer, at: server.loop.now + Self.pause)
     }
 
     override func timerFired() {
-        guard parked >= 0 else { return }
         refillReserve()
-        let fd = parked
-        parked = -1
-        do throws(SystemError) {
-            try watch(fd)
-        } catch {
-            ProcessLog.error("the admin listener cannot be watched", ["error": "\(error)"])
-        }
+        if let source { server.loop.setReading(source, true) }
     }
 
     func refillReserve() {
@@ -88,7 +78,5 @@ final class AdminListener: TimerTarget {
         _ = spendReserve()
         if let source { server.loop.remove(source) }
         source = nil
-        if parked >= 0 { _ = Glibc.close(parked) }
-        parked = -1
     }
 }
