@@ -251,7 +251,9 @@ package struct ConcurrencyLimiter: Sendable {
         if window.latency < baseline {
             // No queue makes an endpoint faster: the base was too high.
             self.baseline = 0.9 * baseline + 0.1 * window.latency
-            isBaselineDoubtful = isBaselineDoubtful || window.latency < 0.7 * baseline
+            // Means of a few answers differ by chance.
+            let doubt = max(0.3, 2 * (2 / Double(max(window.samples, 1))).squareRoot())
+            isBaselineDoubtful = isBaselineDoubtful || window.latency < (1 - doubt) * baseline
         }
         if isFull(window), judgeByThroughput(window, now, settings) { return settle(now) }
         if stretches(window, now, settings) { return settle(now) }
