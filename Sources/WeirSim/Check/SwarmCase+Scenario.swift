@@ -12,18 +12,23 @@ extension SwarmCase {
         var shape = Chance(seed: seed, label: "shape")
         let workers = [2, 4, 8, 16][Int(shape.below(4))]
         let laws: [ServiceLaw] = [.fixed, .exponential, .lognormal(sigma: 0.7)]
+        // Two workers and eight places refuse one in sixty at 75 %, whoever is before them.
+        let places = mustRecover ? max(workers * 4, 32) : workers * 4
         let nanoseconds = Double(workers) / Self.capacity * 1e9
         let model = EndpointModel(
             workers: workers, service: Interval(nanoseconds: Int64(nanoseconds)),
             law: laws[Int(shape.below(3))],
-            backlog: shape.below(4) == 0 ? workers * 4 : .max,
+            backlog: shape.below(4) == 0 ? places : .max,
             dropsAbandoned: shape.below(2) == 0)
+        let settings = settings(slowest: model.service)
+        // What a silent endpoint was sent at last holds its place until it is given up.
+        let aftermath = mustRecover ? settings.routes[0].timeout : .zero
+        let end = stormy + aftermath + calm
         var scenario = Scenario(
-            "sweep", description, length: stormy + calm, streams: [], models: [model],
-            settings: settings(slowest: model.service))
+            "sweep", description, length: end, streams: [], models: [model], settings: settings)
         scenario.streams = streams(service: model.service)
         scenario.faults = storm(service: model.service)
-        scenario.windows = [Window("calm", stormy + recovery, stormy + calm)]
+        scenario.windows = [Window("calm", stormy + aftermath + recovery, end)]
         return scenario
     }
 
