@@ -54,8 +54,8 @@ public final class RetryBudget: Sendable {
     private let slotLength = Atomic<Int64>(1)
 
     private let requests = Atomic<UInt64>(0)
-    /// How many of `requests` have been spent on retries, or have earned more than the bucket holds;
-    /// in `shares` of one. What is between this and `requests` is in the bucket.
+    /// How many of `requests` have been spent on retries, or have earned what the bucket could not
+    /// hold; in `shares` of one. What is between this and `requests` is in the bucket.
     private let used = Atomic<UInt64>(0)
     private static let shares: UInt64 = 10_000
     /// By slot: its number (high half) and `requests` before its first one (low half).
