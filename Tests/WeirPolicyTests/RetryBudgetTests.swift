@@ -117,8 +117,8 @@ private struct Failing {
         budget.deposit(1000, at: 100)
         #expect(budget.withdraw(60, at: 100) == 60)
         #expect(budget.withdraw(10, at: 109.4) == 10)
-        // The requests are ten seconds old; one is left for having made none for a while.
-        #expect(budget.withdraw(100, at: 109.999) == 0)
+        // The requests are ten seconds old.
+        #expect(budget.withdraw(100, at: 110) == 0)
         #expect(budget.withdraw(100, at: 500) == 0)
         budget.deposit(1000, at: 500)
         #expect(budget.withdraw(200, at: 500) == 100)
@@ -214,6 +214,9 @@ private struct Failing {
         #expect(budget.withdraw(500, at: 7) <= 1)
         budget.deposit(100, at: 8)
         #expect(budget.withdraw(500, at: 9) == 10)
+        // Both hundreds are in the new window, and the first ten retries.
+        budget.deposit(100, at: 60)
+        #expect(budget.withdraw(500, at: 60) == 10)
     }
 
     @Test func `stands absurd clocks and settings`() {

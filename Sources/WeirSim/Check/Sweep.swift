@@ -33,7 +33,7 @@ package enum Sweep {
         return report.violations + liveness(swarm, report)
     }
 
-    /// I30: five seconds after the last fault nearly everything is served.
+    /// I30: five seconds after the last fault and its victims nearly everything is served.
     private static func liveness(_ swarm: SwarmCase, _ report: SimReport) -> [Violation] {
         guard swarm.mustRecover, swarm.calm >= .seconds(5), let calm = report.window("calm"),
             calm.offered > 0
