@@ -191,7 +191,7 @@ extension Client {
         isInFlight = true
         ending = request.isPersistent ? nil : .gentle
         action = Action(path: request.path, query: request.query)
-        if !request.path.hasPrefix("/__"), request.path != "/healthz" {
+        if !action.isControl, request.path != "/healthz" {
             origin.clientRequests.add(1)
         }
         settings = origin.settings
