@@ -50,6 +50,8 @@ package struct ConcurrencyLimiter: Sendable {
     private var origin = Origin.guess
     /// The endpoint answers much faster than it should be able to.
     private var isBaselineDoubtful = false
+    /// The last window reached the limit that it had.
+    private var isReached = false
     /// The limit is certainly reached, and for so long that a wrong base would have done harm.
     private var isProbeOverdue = false
     private var probeBegan = Instant.distantPast
@@ -125,7 +127,7 @@ package struct ConcurrencyLimiter: Sendable {
 
     /// A queue that never goes away must not keep a wrong base for good.
     private func isProbeUrgent(_ now: Instant) -> Bool {
-        isBaselineDoubtful || isProbeOverdue
+        (isBaselineDoubtful && isReached) || isProbeOverdue
             || (nextProbe != .distantPast && now - nextProbe >= Self.longestDelay)
     }
 
@@ -237,6 +239,7 @@ package struct ConcurrencyLimiter: Sendable {
             return settle(now)
         }
         last = window
+        isReached = isFull(window)
         if window.isTimedOut { return cut(window, now, settings) }
         if window.busyShare >= 0.25 {
             isClimbing = false
