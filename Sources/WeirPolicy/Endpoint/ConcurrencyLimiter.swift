@@ -52,6 +52,8 @@ package struct ConcurrencyLimiter: Sendable {
     private var isBaselineDoubtful = false
     /// The last window reached the limit that it had.
     private var isReached = false
+    /// Windows in a row that reached the limit without a queue.
+    private var quietWindows = 0
     /// The limit is certainly reached, and for so long that a wrong base would have done harm.
     private var isProbeOverdue = false
     private var probeBegan = Instant.distantPast
@@ -314,6 +316,7 @@ package struct ConcurrencyLimiter: Sendable {
         let many = 2 * few
         let step = max(1, logarithm10(size))
         if queue >= few { isClimbing = false }
+        quietWindows = queue < few && isFull(window) ? quietWindows + 1 : 0
         if queue > 2 * many {
             resize(size * 0.8, settings)
             settle(now)
@@ -324,7 +327,7 @@ package struct ConcurrencyLimiter: Sendable {
                 resize(size * 1.5, settings)
                 settle(now)
             } else {
-                resize(size + step, settings)
+                resize(size + (quietWindows > 3 ? max(step, few / 2) : step), settings)
             }
         }
         if Double(window.peak) < size / 2 { isClimbing = true }
