@@ -47,6 +47,21 @@ import WeirTime
         #expect(report.violations.contains { $0.invariant == "I18" })
     }
 
+    @Test func `a cluster that never comes back is found`() throws {
+        let swarm = try #require(
+            (0..<40 as Range<UInt64>).map { SwarmCase(seed: $0) }.first { $0.mustRecover })
+        #expect(Sweep.check(swarm, sabotage: .none) == [])
+        let found = Sweep.check(swarm, sabotage: .none) { swarm in
+            var story = swarm.story
+            story.faults.append(
+                Fault(
+                    .slow(4), from: .zero, until: story.length,
+                    endpoints: Array(0..<swarm.endpoints)))
+            return story
+        }
+        #expect(found.map(\.invariant) == ["I30"])
+    }
+
     @Test func `without a seeded mistake nothing is found`() {
         #expect(Self.invariants(.none) == [])
     }

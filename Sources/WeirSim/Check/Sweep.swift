@@ -24,30 +24,39 @@ package enum Sweep {
         check(swarm, sabotage: .none)
     }
 
-    static func check(_ swarm: SwarmCase, sabotage: RunOptions.Sabotage) -> [Violation] {
+    static func check(
+        _ swarm: SwarmCase, sabotage: RunOptions.Sabotage,
+        story: (SwarmCase) -> Scenario = \.story
+    ) -> [Violation] {
         var options = RunOptions()
         options.checks = .all
         options.sabotage = sabotage
-        let scenario = swarm.story
-        let report = Simulation.run(scenario: scenario, seed: swarm.seed, options: options)
-        return report.violations + liveness(swarm, report)
+        let report = Simulation.run(scenario: story(swarm), seed: swarm.seed, options: options)
+        guard let early = liveness(swarm, report) else { return report.violations }
+        // One slow moment of a small endpoint, or one look at its base, is more than a hundredth
+        // of two seconds. What comes back has it behind itself; what does not is as bad in sixty.
+        var patient = swarm
+        patient.calm = swarm.calm + longerLook
+        options.checks = .cheap
+        let longer = Simulation.run(scenario: story(patient), seed: swarm.seed, options: options)
+        return report.violations + (liveness(patient, longer) == nil ? [] : [early])
     }
 
+    /// How much longer the calm weather lasts where two seconds of it leave a doubt.
+    private static let longerLook = Interval.seconds(58)
+
     /// I30: five seconds after the last fault and its victims nearly everything is served.
-    private static func liveness(_ swarm: SwarmCase, _ report: SimReport) -> [Violation] {
-        guard swarm.mustRecover, swarm.calm >= .seconds(5), let calm = report.window("calm"),
+    private static func liveness(_ swarm: SwarmCase, _ report: SimReport) -> Violation? {
+        guard swarm.mustRecover, swarm.calm > swarm.recovery, let calm = report.window("calm"),
             calm.offered > 0
         else {
-            return []
+            return nil
         }
         let served = Double(calm.served) / Double(calm.offered)
-        guard served < 0.99 else { return [] }
-        return [
-            Violation(
-                invariant: "I30", at: calm.window.from,
-                text: "only \(Text.percent(served)) % of \(calm.offered) are served in calm weather"
-            )
-        ]
+        guard served < 0.99 else { return nil }
+        return Violation(
+            invariant: "I30", at: calm.window.from,
+            text: "only \(Text.percent(served)) % of \(calm.offered) are served in calm weather")
     }
 
     /// Runs the cases of all seeds; a failing one is made as small as it gets.
