@@ -56,7 +56,7 @@ let package = Package(
         layer("WeirPolicy", ["WeirTime"], dataPlane),
         layer("WeirConfig", ["WeirTime", "WeirPolicy", "CYAML", "CPCRE2"]),
         layer("WeirHTTP", ["CWeir"], dataPlane),
-        layer("WeirNet", ["WeirTime", "CWeir", "CCares"], dataPlane),
+        layer("WeirNet", ["WeirTime", "CWeir", "CCares", "COpenSSL"], dataPlane),
         layer("WeirCrypto", ["COpenSSL"], dataPlane),
         layer("WeirTelemetry", ["WeirTime", "CWeir"], dataPlane),
         layer("WeirAdmin", ["WeirTime", "WeirNet", "WeirHTTP", "WeirTelemetry"]),

@@ -59,9 +59,10 @@ static const struct {
     {"transfer-encoding", WEIR_TRANSFER_ENCODING | WEIR_HOP_BY_HOP | WEIR_NOTED},
     {"x-forwarded-proto", WEIR_X_FORWARDED_PROTO},
     {"proxy-authenticate", WEIR_PROXY_AUTHENTICATE | WEIR_HOP_BY_HOP},
+    {"x-forwarded-client-cert", WEIR_X_FORWARDED_CLIENT_CERT},
     {"proxy-authorization", WEIR_PROXY_AUTHORIZATION | WEIR_HOP_BY_HOP},
 };
-enum { LONGEST = 19 };
+enum { LONGEST = 23 };
 
 static const struct known_name *slot_of(const uint8_t *name, size_t length) {
     return &known_names[SLOT(length, name[0] | 0x20u, name[length - 1] | 0x20u)];

@@ -36,6 +36,7 @@ extension TenantIdentity {
         case .pathSegment(let index): "path_segment: \(index)"
         case .query(let name): "query: \(quote(name))"
         case .jwtClaim(let token): "jwt_claim: \(token.text)"
+        case .clientCertificate: "client_certificate: san"
         }
     }
 }

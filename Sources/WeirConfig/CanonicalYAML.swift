@@ -54,10 +54,46 @@ extension Listener {
     fileprivate func write(to out: inout CanonicalWriter) {
         out.field("name", quote(name))
         out.field("address", quote(address.text))
+        tls?.write(to: &out)
         out.line("limits:")
         out.indented { limits.write(to: &$0) }
         out.field("trusted_proxies", flow(trustedProxies.map { quote("\($0.address)/\($0.bits)") }))
         out.field("proxy_protocol", "off")
+    }
+}
+
+extension CertificateFiles {
+    fileprivate var text: String {
+        var fields = [("chain", quote(chain)), ("key", quote(key))]
+        if let ocsp { fields.append(("ocsp", quote(ocsp))) }
+        return flow(fields)
+    }
+}
+
+extension ServerTLS {
+    fileprivate func write(to out: inout CanonicalWriter) {
+        out.line("tls:")
+        out.indented { out in
+            out.list("certificates", certificates) { $0.line($1.text) }
+            out.field("min_version", quote(minVersion.rawValue))
+            out.field("alpn", flow(alpn.map(quote)))
+            if let clientCA {
+                out.field("client_ca", quote(clientCA))
+                out.field("client_certificate", clientCertificate.rawValue)
+            }
+        }
+    }
+}
+
+extension ClientTLS {
+    fileprivate func write(to out: inout CanonicalWriter) {
+        out.line("tls:")
+        out.indented { out in
+            if let serverName { out.field("server_name", quote(serverName)) }
+            if let ca { out.field("ca", quote(ca)) }
+            out.field("verify", verify ? "true" : "false")
+            if let certificate { out.field("certificate", certificate.text) }
+        }
     }
 }
 
@@ -189,6 +225,7 @@ extension Cluster {
             $0.field("idle_timeout", Quantity.text(keepalive.idleTimeout))
             $0.field("max_idle", "\(keepalive.maxIdle)")
         }
+        tls?.write(to: &out)
         switch hostHeader {
         case .preserve: out.field("host_header", "preserve")
         case .endpoint: out.field("host_header", "endpoint")

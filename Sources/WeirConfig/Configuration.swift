@@ -85,6 +85,8 @@ package struct Listener: Equatable, Sendable {
     package var name: String
     package var address: Address
     package var limits = Limits()
+    /// `nil` is plain HTTP.
+    package var tls: ServerTLS?
     package var trustedProxies: [AddressPrefix] = []
 
     package init(name: String, address: Address) {
@@ -255,6 +257,8 @@ package struct Cluster: Equatable, Sendable {
     package var balancing = Balancing()
     package var connectTimeout = Interval.seconds(1)
     package var keepalive = Keepalive()
+    /// `nil` is plain HTTP.
+    package var tls: ClientTLS?
     package var hostHeader = HostHeader.preserve
     package var ceilings = Ceilings()
     package var concurrency = ConcurrencySettings()

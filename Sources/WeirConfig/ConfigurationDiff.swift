@@ -59,6 +59,9 @@ package enum ConfigurationDiff {
         for (before, after) in changes.changed {
             var parts: [String] = []
             if before.address != after.address { parts.append("now on \(after.address.text)") }
+            if before.tls != after.tls {
+                parts.append(after.tls == nil ? "no TLS any more" : "tls changed")
+            }
             if before.limits != after.limits { parts.append("limits changed") }
             if before.trustedProxies != after.trustedProxies {
                 parts.append("trusted_proxies changed")
@@ -141,6 +144,9 @@ package enum ConfigurationDiff {
             parts.append("connect_timeout is now \(Quantity.text(new.connectTimeout))")
         }
         if old.keepalive != new.keepalive { parts.append("keepalive changed") }
+        if old.tls != new.tls {
+            parts.append(new.tls == nil ? "no TLS any more" : "tls changed")
+        }
         if old.hostHeader != new.hostHeader { parts.append("host_header changed") }
         return parts + governors(old, new)
     }

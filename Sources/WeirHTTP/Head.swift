@@ -29,7 +29,7 @@ public enum KnownField: UInt8, Sendable {
     case forwarded, xForwardedFor, xForwardedProto, xForwardedHost, xRequestID
     case userAgent, authorization, proxyAuthenticate, proxyAuthorization, cookie, setCookie
     case location, accept, cacheControl, retryAfter
-    case xRequestDeadline, xWeirAttempt
+    case xRequestDeadline, xWeirAttempt, xForwardedClientCert
 }
 
 /// One field of a head. Its memory is that of `struct weir_field`, which is written by C.

@@ -15,6 +15,8 @@ package final class StreamContext {
     package let readBuffer: UnsafeMutableRawPointer
     /// Moves large bodies; `nil` where the process had no descriptors left for it.
     fileprivate let pipe = SplicePipe()
+    /// For those who speak TLS; made when the first of them comes.
+    private(set) var port: TLSPort?
 
     // What the connection `gathering` will send with its next flush: borrowed pieces, and
     // scratch memory for heads and chunk headers.
@@ -37,6 +39,14 @@ package final class StreamContext {
         readBuffer.deallocate()
         pieces.deallocate()
         scratch.deallocate()
+    }
+
+    /// The port of this worker's TLS sessions.
+    func tlsPort() throws(TLSFailure) -> TLSPort {
+        if let port { return port }
+        let fresh = try TLSPort()
+        port = fresh
+        return fresh
     }
 
     /// Sends what is gathered. Must be called before borrowed bytes become invalid, so at the
@@ -76,17 +86,19 @@ package enum SendState: Equatable {
 /// A non-blocking stream socket with bounded output.
 open class Connection: EventSource {
     package final let context: StreamContext
-    private final var outgoing = ByteQueue()
+    final var outgoing = ByteQueue()
+    /// What is sent and received goes through it; `nil` where it goes as it is.
+    package final internal(set) var tls: TLSSession?
     /// Sending has failed; nothing more is sent.
-    package final private(set) var isBroken = false
+    package final internal(set) var isBroken = false
     /// Reading has not yet met the end of what the kernel holds.
     package final var isReadable = false
     /// The peer has ended its sending side.
     package final var hasPeerEnded = false
     /// The last read filled its buffer, so the next one may be larger.
     private final var readsAreLarge = false
-    /// Bytes sent and received since the connection was made.
-    package final private(set) var bytesSent: UInt64 = 0
+    /// Bytes sent and received since the connection was made, as the network sees them.
+    package final internal(set) var bytesSent: UInt64 = 0
     package final private(set) var bytesReceived: UInt64 = 0
 
     package init(fd: Int32, context: StreamContext) {
@@ -104,6 +116,9 @@ open class Connection: EventSource {
 
     /// The connection is gone: reset, or closed both ways. `readReady` was called before.
     open func hungUp() {}
+
+    /// The peers have agreed on keys; called once, where there is TLS.
+    open func secured() {}
 
     open override func ready(_ events: Events) {
         // A hung-up socket may still hold what its peer sent last.
@@ -123,9 +138,16 @@ open class Connection: EventSource {
     /// Reads once into the context's read buffer, at most `limit` bytes. A short read means that
     /// the kernel has no more, which saves the read that would say so.
     package final func receive(atMost limit: Int = StreamContext.readBufferSize) -> Transfer {
+        if let tls { return receive(through: tls, atMost: limit) }
+        return receive(into: context.readBuffer, atMost: limit)
+    }
+
+    /// Reads what the socket holds, as it is.
+    @inline(__always)
+    final func receive(into buffer: UnsafeMutableRawPointer, atMost limit: Int) -> Transfer {
         let count = min(
             limit, readsAreLarge ? StreamContext.readBufferSize : StreamContext.readBufferSize / 4)
-        let result = Socket.receive(fd, into: context.readBuffer, count: count)
+        let result = Socket.receive(fd, into: buffer, count: count)
         switch result {
         case .bytes(let n):
             bytesReceived &+= UInt64(n)
@@ -139,7 +161,8 @@ open class Connection: EventSource {
 
     /// Bytes can be moved to `other` without reading them.
     package final func canMove(to other: Connection) -> Bool {
-        context.pipe != nil && other.outgoing.isEmpty && !other.isBroken
+        context.pipe != nil && tls == nil && other.tls == nil && other.outgoing.isEmpty
+            && !other.isBroken
     }
 
     /// Moves up to `limit` bytes from this socket to another one, which must have nothing queued,
@@ -231,6 +254,7 @@ open class Connection: EventSource {
         let total = context.pieceBytes
         context.endGathering()
         guard total > 0, !isBroken, fd >= 0 else { return sendState }
+        if let tls { return send(context.pieces, count: count, through: tls) }
         var sent = 0
         if outgoing.isEmpty {
             let result =
@@ -252,7 +276,7 @@ open class Connection: EventSource {
         return sendState
     }
 
-    private final var sendState: SendState {
+    final var sendState: SendState {
         isBroken ? .broken : outgoing.isEmpty ? .sent : .queued
     }
 
@@ -308,7 +332,7 @@ open class Connection: EventSource {
 
     /// Sending has failed. The loop reports a dead connection as `hungUp`, after what can still be
     /// read; one that failed for want of kernel memory is not dead, and must be ended.
-    private final func fail(_ error: SystemError) {
+    final func fail(_ error: SystemError) {
         isBroken = true
         if error.isExhaustion { breakOff() }
     }

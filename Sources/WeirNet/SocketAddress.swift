@@ -15,6 +15,11 @@ package enum SocketAddress: Hashable, Sendable {
         }
     }
 
+    /// The IP address; `nil` for a unix socket.
+    package var ip: IPAddress? {
+        if case .ip(let address, _) = self { address } else { nil }
+    }
+
     /// The port; 0 for a unix socket.
     package var port: UInt16 {
         if case .ip(_, let port) = self { port } else { 0 }

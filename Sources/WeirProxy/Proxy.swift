@@ -81,6 +81,7 @@ package final class Proxy {
         for listener in snapshot.plan.listeners {
             if let acceptor = acceptors.removeValue(forKey: listener.address) {
                 acceptor.listener.settings = listener.settings
+                acceptor.listener.tls = listener.tls
                 kept[listener.address] = acceptor
             } else {
                 let acceptor = Acceptor(plan: listener, proxy: self)

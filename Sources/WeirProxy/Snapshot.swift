@@ -54,12 +54,18 @@ package struct ListenerPlan: Sendable {
     /// This worker's listening socket. The server opened it and closes it.
     package var fd: Int32
     package var settings: ListenerSettings
+    /// What its connections speak TLS with; `nil` where they do not.
+    package var tls: TLSServer?
 
-    package init(name: String, address: SocketAddress, fd: Int32, settings: ListenerSettings) {
+    package init(
+        name: String, address: SocketAddress, fd: Int32, settings: ListenerSettings,
+        tls: TLSServer? = nil
+    ) {
         self.name = name
         self.address = address
         self.fd = fd
         self.settings = settings
+        self.tls = tls
     }
 }
 
@@ -206,6 +212,8 @@ package struct ClusterPlan: Sendable {
     package var idleTimeout: Interval
     package var maxIdle: Int
     package var hostHeader: HostHeader
+    /// What connections to its endpoints speak TLS with; `nil` where they do not.
+    package var tls: TLSClient?
     package var counters: ClusterCounters
 
     package init(

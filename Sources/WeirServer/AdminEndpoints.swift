@@ -88,6 +88,7 @@ extension Server {
         gauges.wasLastReloadSuccessful = lastReload.isSuccess
         gauges.lastReloadSuccessUnixNanoseconds = adoptedAt
         gauges.logWriteFailures = logWriter?.writeFailures ?? 0
+        gauges.certificates = files.tls.certificates
         let classes = configuration.priorities.classes.map(\.name)
         gauges.governors.clusters = clusters.all.map { $0.gauges(classes: classes) }
         gauges.governors.routeBreakers = clusters.routeBreakers

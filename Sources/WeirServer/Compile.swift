@@ -24,6 +24,7 @@ struct Compiler {
     let clusters: ClusterDirectory
     let ledger: TenantLedger
     let names: NameDirectory
+    let tls: TLSFiles
     let rings: [LogRing]
 
     /// The plan of one of `count` workers.
@@ -70,7 +71,7 @@ struct Compiler {
         }
         return ListenerPlan(
             name: listener.name, address: opened.address, fd: opened.sockets[worker],
-            settings: settings)
+            settings: settings, tls: tls.servers[listener.name])
     }
 
     private static func bytes(_ rate: Int, in window: Interval) -> UInt64 {
@@ -215,6 +216,7 @@ struct Compiler {
             connectTimeout: cluster.connectTimeout, idleTimeout: cluster.keepalive.idleTimeout,
             maxIdle: cluster.keepalive.maxIdle, hostHeader: hostHeader,
             counters: registry.cluster(cluster.name, worker: worker))
+        plan.tls = tls.clients[cluster.name]
         plan.shadowRefusal = shadowRefusal(of: cluster)
         plan.hasRetriesInShadow = retryModes(ofCluster: cluster.name).contains(.shadow)
         return plan

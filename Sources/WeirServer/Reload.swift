@@ -101,23 +101,17 @@ extension Server {
         case .accepted(let accepted): candidate = accepted
         }
         let adopted = candidate.configuration
-        let file: TenantFile
-        let keys: TokenKeys
+        let read: ReferencedFiles
         do {
-            file = try TenantFile.read(for: adopted)
-            keys = try TokenKeys.read(for: adopted)
+            read = try ReferencedFiles.read(for: adopted, tickets: tickets)
         } catch {
             return Self.refused("\(error)")
         }
         var changes = ConfigurationDiff.lines(from: configuration, to: adopted)
-        guard adopted != configuration || file != tenantFile || keys != tokenKeys else {
+        guard adopted != configuration || read != files else {
             return rereadToken(adopted, changes)
         }
-        if adopted == configuration {
-            changes = []
-            if file != tenantFile { changes.append("tenants: the assignments file has changed") }
-            if keys != tokenKeys { changes.append("tenants: a token's key file has changed") }
-        }
+        if adopted == configuration { changes = read.changes(since: files) }
         // All that can fail comes first.
         let pending: ListenerSockets.Pending
         do {
@@ -144,7 +138,7 @@ extension Server {
         if let admin, binding?.server !== admin.server { admin.server.stop() }
         admin = binding
         binding?.server.setToken(binding?.token)
-        adopt(adopted, file, keys)
+        adopt(adopted, read)
         return ReloadResult(
             isSuccess: true, trigger: "", lines: changes + candidate.warnings, at: 0)
     }

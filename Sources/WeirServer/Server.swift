@@ -36,7 +36,10 @@ package final class Server {
     let ledger: TenantLedger
     private(set) var ticker: GovernorTicker?
     private var checker: HealthChecker?
-    private var tenantWatch: (path: String, watch: FileWatch)?
+    private var fileWatches: FileWatches?
+    /// The keys of tickets: those of a listener that is changed stay good.
+    let tickets = TLSTicketKeys()
+    private var rotation: TicketRotation?
     let budget: ConnectionBudget
     let workerCount: Int
     private(set) var names: NameDirectory?
@@ -46,10 +49,8 @@ package final class Server {
 
     /// The configuration in use.
     private(set) var configuration: Configuration
-    /// The assignments file that belongs to it.
-    private(set) var tenantFile: TenantFile
-    /// The keys of tokens that belong to it.
-    private(set) var tokenKeys: TokenKeys
+    /// The files that belong to it.
+    private(set) var files: ReferencedFiles
     private(set) var generation: UInt64 = 1
     var lastReload: ReloadResult
     var reloadsSucceeded: UInt64 = 0
@@ -73,8 +74,7 @@ package final class Server {
         for warning in candidate.warnings { ProcessLog.warn(warning) }
         configuration = candidate.configuration
         do {
-            tenantFile = try TenantFile.read(for: configuration)
-            tokenKeys = try TokenKeys.read(for: configuration)
+            files = try ReferencedFiles.read(for: configuration, tickets: tickets)
         } catch {
             throw .configuration("\(error)")
         }
@@ -134,7 +134,11 @@ package final class Server {
         ticker = GovernorTicker(
             loop: loop, clusters: clusters, lines: lines, seed: Self.seed())
         checker = HealthChecker(loop: loop, seed: Self.seed())
-        watchTenantFile()
+        rotation = TicketRotation(loop: loop, tickets: tickets)
+        fileWatches = FileWatches(loop: loop) { [unowned self] path in
+            reload(trigger: "change of \(path)")
+        }
+        watchFiles()
         try openListeners()
         try startWorkers()
         for listener in configuration.listeners {
@@ -202,17 +206,16 @@ package final class Server {
         guard let names else { return nil }
         return Compiler(
             configuration: configuration, generation: generation, registry: registry,
-            sockets: sockets, clusters: clusters, ledger: ledger, names: names,
+            sockets: sockets, clusters: clusters, ledger: ledger, names: names, tls: files.tls,
             rings: logWriter?.rings ?? [])
     }
 
     /// Makes a checked configuration the one in use.
-    func adopt(_ adopted: Configuration, _ tenantFile: TenantFile, _ tokenKeys: TokenKeys) {
+    func adopt(_ adopted: Configuration, _ files: ReferencedFiles) {
         let isNews = adopted.runtime.maxConnections != configuration.runtime.maxConnections
         configuration = adopted
-        self.tenantFile = tenantFile
-        self.tokenKeys = tokenKeys
-        watchTenantFile()
+        self.files = files
+        watchFiles()
         generation += 1
         adoptedAt = loop.wallClock.unixNanoseconds(loop.now)
         budget.setLimit(
@@ -224,32 +227,23 @@ package final class Server {
 
     /// Tells the governors what is new, before a plan names them.
     private func adoptGovernors(_ compiler: Compiler) {
-        if let tenants = configuration.tenants { ledger.adopt(tenants, tenantFile, tokenKeys) }
+        if let tenants = configuration.tenants {
+            ledger.adopt(tenants, files.tenants, files.tokens)
+        }
         compiler.adoptClusters()
         checker?.watch(
             configuration.clusters.compactMap { cluster in
                 guard let check = cluster.healthCheck, check.mode != .off,
                     let entry = clusters[cluster.name]
                 else { return nil }
-                return (entry, check)
+                return (entry, check, files.tls.clients[cluster.name])
             })
     }
 
-    /// Watches the assignments file that the configuration names: a change is a reload.
-    private func watchTenantFile() {
-        var wanted: String?
-        if case .file(let path) = configuration.tenants?.assignments { wanted = path }
-        guard wanted != tenantWatch?.path else { return }
-        tenantWatch?.watch.stop()
-        tenantWatch = nil
-        guard let wanted else { return }
-        do {
-            let watch = try FileWatch(loop: loop, path: wanted) { [unowned self] in
-                reload(trigger: "change of the assignments file")
-            }
-            tenantWatch = (wanted, watch)
-        } catch {
-            ProcessLog.error("the assignments file cannot be watched: \(error)")
+    /// Watches the files that the configuration names: a change is a reload.
+    private func watchFiles() {
+        fileWatches?.keep(ReferencedFiles.watched(by: configuration)) { path, error in
+            ProcessLog.error("a file cannot be watched: \(error)", ["file": path])
         }
     }
 
@@ -346,6 +340,26 @@ package final class Server {
     var unreadiness: String? {
         if isDraining { return "draining" }
         return startedWorkers == workerCount ? nil : "starting"
+    }
+}
+
+/// Draws a new key for tickets now and then.
+private final class TicketRotation: TimerTarget {
+    private let loop: EventLoop
+    private let tickets: TLSTicketKeys
+    private var timer = TimerID.none
+
+    init(loop: EventLoop, tickets: TLSTicketKeys) {
+        self.loop = loop
+        self.tickets = tickets
+        super.init()
+        timer = loop.timers.add(self)
+        loop.timers.arm(timer, at: loop.now + TLSTicketKeys.rotation)
+    }
+
+    override func timerFired() {
+        tickets.rotate()
+        loop.timers.arm(timer, at: loop.now + TLSTicketKeys.rotation)
     }
 }
 

@@ -75,6 +75,10 @@ package enum AccessLine {
         out.stringOrNull(cut(record.target, maxTargetBytes))
         out.raw(
             record.minorVersion == 0 ? ",\"protocol\":\"HTTP/1.0\"" : ",\"protocol\":\"HTTP/1.1\"")
+        if let tls = record.tls {
+            out.raw(",\"tls\":")
+            writeWord(tls, &out)
+        }
         out.raw(",\"status\":")
         if record.status > 0 { out.number(UInt64(record.status)) } else { out.raw("null") }
         out.raw(",\"route\":")

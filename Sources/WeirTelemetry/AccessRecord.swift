@@ -46,6 +46,8 @@ package struct AccessRecord {
     package var unixNanoseconds: Int64 = 0
     /// 0 or 1: HTTP/1.x.
     package var minorVersion: UInt8 = 1
+    /// The version of TLS that the client speaks; `nil` is none.
+    package var tls: StaticString?
     /// 0: no answer was sent.
     package var status = 0
     package var attempts = 0

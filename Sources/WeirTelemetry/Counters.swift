@@ -57,6 +57,9 @@ public enum WorkerCounter: Int, CaseIterable, Sendable {
     case logLinesDropped
     /// Listeners were paused since descriptors ran out.
     case acceptFailures
+    /// TLS handshakes with clients that were completed, those of them that took up an earlier
+    /// session, and those that came to nothing.
+    case handshakes, handshakesResumed, handshakeFailures
 }
 
 /// What is counted for each route, before the duration buckets.

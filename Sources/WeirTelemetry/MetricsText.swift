@@ -10,9 +10,26 @@ package struct ServerGauges: Sendable {
     /// When the configuration in use came into use.
     package var lastReloadSuccessUnixNanoseconds: Int64 = 0
     package var logWriteFailures: UInt64 = 0
+    package var certificates: [Certificate] = []
     package var governors = GovernorGauges()
 
     package init() {}
+
+    /// A certificate in use.
+    package struct Certificate: Sendable {
+        /// `listener` or `cluster`, and its name.
+        package var owner: (kind: String, name: String)
+        /// The first name that it is for.
+        package var name: String
+        /// Unix seconds.
+        package var expiry: Int64
+
+        package init(owner: (kind: String, name: String), name: String, expiry: Int64) {
+            self.owner = owner
+            self.name = name
+            self.expiry = expiry
+        }
+    }
 }
 
 /// Builds the answer to `GET /metrics`.
@@ -27,6 +44,7 @@ package enum MetricsText {
         writeRefusals(totals, &out)
         writeShadows(totals, &out)
         writeDownstream(totals, &out)
+        writeTLS(totals, gauges, &out)
         writeUpstreamRequests(totals, &out)
         writeUpstreamConnections(totals, &out)
         gauges.governors.write(to: &out)
@@ -122,6 +140,34 @@ package enum MetricsText {
             "weir_accept_failures_total", .counter,
             "Times that a listener paused since file descriptors ran out.")
         out.sample("weir_accept_failures_total", [:], totals.sum(.acceptFailures))
+    }
+
+    private static func writeTLS(
+        _ totals: CounterTotals, _ gauges: ServerGauges, _ out: inout Exposition
+    ) {
+        let all = totals.sum(.handshakes)
+        let resumed = min(totals.sum(.handshakesResumed), all)
+        out.family(
+            "downstream_tls_handshakes_total", .counter, "TLS handshakes with clients, by result.")
+        let results = [
+            ("full", all - resumed), ("resumed", resumed),
+            ("failed", totals.sum(.handshakeFailures)),
+        ]
+        for (result, count) in results {
+            out.sample("downstream_tls_handshakes_total", ["result": result], count)
+        }
+        out.family(
+            "weir_certificate_expiry_timestamp_seconds", .gauge,
+            "When a certificate in use expires.")
+        for certificate in gauges.certificates {
+            out.sample(
+                "weir_certificate_expiry_timestamp_seconds",
+                [
+                    "owner": certificate.owner.kind, "name": certificate.owner.name,
+                    "certificate": certificate.name,
+                ],
+                UInt64(clamping: certificate.expiry))
+        }
     }
 
     private static func writeUpstreamRequests(_ totals: CounterTotals, _ out: inout Exposition) {

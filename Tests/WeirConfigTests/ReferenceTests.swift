@@ -31,7 +31,8 @@ import WeirTime
                 ("routes:", "routes: [{ name: x, direct_response: { status: 204 } }]\n"),
                 ("clusters:", "clusters: [{ name: api, endpoints: [127.0.0.1:1] }]\n"),
             ]
-            for (key, line) in missing where !text.contains(key) { text += line }
+            let first = Set(text.components(separatedBy: "\n").map { $0.prefix { $0 != " " } })
+            for (key, line) in missing where !first.contains(Substring(key)) { text += line }
             text = text.replacingOccurrences(of: "cluster: beta", with: "cluster: api")
             let (configuration, diagnostics) = ConfigurationParser.parse(
                 Array(text.utf8), file: "example")

@@ -16,6 +16,7 @@ let knownNames: [(String, KnownField)] = [
     ("proxy-authenticate", .proxyAuthenticate), ("proxy-authorization", .proxyAuthorization),
     ("cookie", .cookie), ("set-cookie", .setCookie), ("location", .location), ("accept", .accept),
     ("cache-control", .cacheControl), ("retry-after", .retryAfter),
+    ("x-forwarded-client-cert", .xForwardedClientCert),
 ]
 
 private func recognise(_ name: [UInt8]) -> KnownField {

@@ -27,7 +27,8 @@ private struct Bench {
         sockets.commit(try sockets.open(configuration.listeners), configuration.listeners)
         let compiler = Compiler(
             configuration: configuration, generation: 5, registry: registry, sockets: sockets,
-            clusters: clusters, ledger: TenantLedger(configuration), names: names, rings: [])
+            clusters: clusters, ledger: TenantLedger(configuration), names: names,
+            tls: TLSFiles(), rings: [])
         compiler.adoptClusters()
         return compiler
     }

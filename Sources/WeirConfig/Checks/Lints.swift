@@ -7,6 +7,7 @@ enum Lints {
     static func run(_ configuration: Configuration, _ report: Report) {
         warnUnused(configuration, report)
         warnTimeouts(configuration, report)
+        warnCertificates(configuration, report)
         GovernorLints.run(configuration, report)
         RouteReachability.run(configuration.routes, report)
     }
@@ -28,6 +29,15 @@ enum Lints {
         // What a file assigns is not known here.
         if case .file = configuration.tenants?.assignments { return }
         warn(.plan, .unusedPlan, "tenant")
+    }
+
+    private static func warnCertificates(_ configuration: Configuration, _ report: Report) {
+        guard let range = report.places.clientCertificate,
+            configuration.listeners.allSatisfy({ $0.tls?.clientCA == nil })
+        else { return }
+        report.warning(
+            .noEffect, at: range, "no listener asks clients for a certificate",
+            help: "give a listener's 'tls' a 'client_ca'")
     }
 
     private static func warnTimeouts(_ configuration: Configuration, _ report: Report) {

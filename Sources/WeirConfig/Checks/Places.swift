@@ -58,6 +58,8 @@ final class Places {
     /// Keys that ask for the tenant.
     var tenantUses: [SourceRange] = []
     var priorityHeader: SourceRange?
+    /// A tenant is told by its certificate.
+    var clientCertificate: SourceRange?
     /// By cluster: the first zone that one of its endpoints has.
     var zones: [Named] = []
 

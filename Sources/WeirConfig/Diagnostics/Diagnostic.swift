@@ -114,6 +114,7 @@ package struct Diagnostic: Equatable, Sendable {
         case timeoutOrder = "timeout-order"
         case limitOrder = "limit-order"
         case noEffect = "no-effect"
+        case unverifiedEndpoints = "unverified-endpoints"
         case prefixHostBits = "prefix-host-bits"
     }
 }

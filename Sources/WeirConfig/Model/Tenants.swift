@@ -55,6 +55,8 @@ package enum TenantIdentity: Equatable, Sendable {
     /// The value of this query parameter.
     case query(String)
     case jwtClaim(JWTClaim)
+    /// The URI, or else the DNS name, of the client's verified certificate.
+    case clientCertificate
 }
 
 /// A claim of a JSON web token.

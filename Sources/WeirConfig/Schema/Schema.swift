@@ -3,7 +3,8 @@
 enum Schema {
     static let sections: [Section] = [
         RootSection.section, AdminSection.section, RuntimeSection.section,
-        AccessLogSection.section, ListenerSection.section, LimitsSection.section,
+        AccessLogSection.section, ListenerSection.section, ServerTLSSection.section,
+        CertificateSection.section, LimitsSection.section,
         TenantsSection.section, TenantIdentitySection.section, ClientPrefixSection.section,
         JWTClaimSection.section, JWTVerifySection.section, TenantPlanSection.section,
         AssignmentsSection.section, PrioritiesSection.section, PriorityClassSection.section,
@@ -14,7 +15,8 @@ enum Schema {
         HeaderEditsSection.request, HeaderEditsSection.response, HedgeSection.section,
         BreakerSection.section, FallbackSection.section, ClusterSection.section,
         EndpointSection.section, DiscoverySection.section, BalancingSection.section,
-        HashOnSection.section, KeepaliveSection.section, HostHeaderSection.section,
+        HashOnSection.section, KeepaliveSection.section, ClientTLSSection.section,
+        ClientCertificateSection.section, HostHeaderSection.section,
         CeilingsSection.section, ConcurrencySection.section, QueueSection.section,
         OutlierSection.section, FailureRateSection.section, OutlierLatencySection.section,
         HealthCheckSection.section,

@@ -20,6 +20,8 @@ enum ClusterSection {
     static let keepalive = Key(
         "keepalive", .section(KeepaliveSection.decode),
         "How idle upstream connections are kept.")
+    static let tls = Key(
+        "tls", .section(ClientTLSSection.decode), "TLS to endpoints; without it, plain HTTP.")
     static let hostHeader = Key(
         "host_header", hostHeaderKind, default: "preserve",
         "What the endpoint reads as Host: the client's (preserve), the endpoint's address or the "
@@ -62,10 +64,10 @@ enum ClusterSection {
             """,
         keys: [
             name.entry, endpoints.entry, discovery.entry, loadBalancing.entry,
-            connectTimeout.entry, keepalive.entry, hostHeader.entry, circuitBreakers.entry,
-            concurrency.entry, queue.entry, outlierDetection.entry, healthCheck.entry,
+            connectTimeout.entry, keepalive.entry, tls.entry, hostHeader.entry,
+            circuitBreakers.entry, concurrency.entry, queue.entry, outlierDetection.entry,
+            healthCheck.entry,
             slowStart.entry, breaker.entry, http2.entry,
-            .later("tls", "TLS to endpoints"),
             .later("fault", "fault injection"),
         ])
 
@@ -102,6 +104,7 @@ enum ClusterSection {
         reader.read(loadBalancing, into: &cluster.balancing)
         reader.read(connectTimeout, into: &cluster.connectTimeout)
         reader.read(keepalive, into: &cluster.keepalive)
+        cluster.tls = reader.read(tls)
         reader.read(hostHeader, into: &cluster.hostHeader)
         decodeGovernors(reader, into: &cluster)
         warnNoEffect(cluster, reader, report)

@@ -11,6 +11,8 @@ enum ListenerSection {
     static let limits = Key(
         "limits", .section(LimitsSection.decode),
         "Bounds on what one client may send, and how slowly.")
+    static let tls = Key(
+        "tls", .section(ServerTLSSection.decode), "TLS with clients; without it, plain HTTP.")
     static let trustedProxies = Key(
         "trusted_proxies", .list(of: .prefix, "prefixes", mayBeEmpty: true), default: "[]",
         "Peers whose X-Forwarded-* and X-Request-Id fields are believed.")
@@ -28,8 +30,8 @@ enum ListenerSection {
                 trusted_proxies: [10.0.0.0/8]
             """,
         keys: [
-            name.entry, address.entry, limits.entry, trustedProxies.entry, proxyProtocol.entry,
-            .later("tls", "TLS on listeners"),
+            name.entry, address.entry, tls.entry, limits.entry, trustedProxies.entry,
+            proxyProtocol.entry,
         ])
 
     static func decode(_ node: YAMLNode, _ report: Report) -> Listener? {
@@ -45,11 +47,13 @@ enum ListenerSection {
                     owner: name.map { "listener \($0)" } ?? "a listener", address: address,
                     range: range))
         }
+        let tls = reader.read(tls)
         let limits = reader.read(limits)
         let trusted = reader.read(trustedProxies)
         _ = reader.read(proxyProtocol)
         guard let name, let address else { return nil }
         var listener = Listener(name: name, address: address)
+        listener.tls = tls
         if let limits { listener.limits = limits }
         if let trusted { listener.trustedProxies = trusted }
         return listener

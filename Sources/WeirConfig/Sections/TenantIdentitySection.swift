@@ -13,22 +13,34 @@ enum TenantIdentitySection {
     static let jwtClaim = Key(
         "jwt_claim", .section(JWTClaimSection.decode), "A claim of a JSON web token.")
 
+    static let clientCertificate = Key(
+        "client_certificate", .word([("san", true)]),
+        "The first URI among the names of the client's verified certificate, or else its first DNS "
+            + "name. It takes a listener with client_ca.")
+
     static let section = Section(
         "identity", at: "tenants.identify[]",
-        "Exactly one of header, client_ip, path_segment, query and jwt_claim.",
+        "Exactly one of header, client_ip, path_segment, query, jwt_claim and client_certificate.",
         keys: [
             header.entry, clientIP.entry, pathSegment.entry, query.entry, jwtClaim.entry,
-            .later("client_certificate", "names in client certificates", insteadOf: "header"),
+            clientCertificate.entry,
         ])
 
     static func decode(_ node: YAMLNode, _ report: Report) -> TenantIdentity? {
         guard let reader = SectionReader(node, section, report) else { return nil }
         reader.requireOne(
-            of: [header.name, clientIP.name, pathSegment.name, query.name, jwtClaim.name])
+            of: [
+                header.name, clientIP.name, pathSegment.name, query.name, jwtClaim.name,
+                clientCertificate.name,
+            ])
         if let name = reader.read(header) { return .header(name) }
         if let prefix = reader.read(clientIP) { return prefix }
         if let index = reader.read(pathSegment) { return .pathSegment(index) }
         if let name = reader.read(query) { return .query(name) }
+        if reader.read(clientCertificate) != nil {
+            report.places.clientCertificate = reader.keyRange(clientCertificate)
+            return .clientCertificate
+        }
         return reader.read(jwtClaim).map { .jwtClaim($0) }
     }
 }

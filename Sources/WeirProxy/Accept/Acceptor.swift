@@ -10,13 +10,16 @@ import WeirPolicy
 final class Listener {
     let name: String
     var settings: ListenerSettings
+    /// What new connections speak TLS with; `nil` where they do not.
+    var tls: TLSServer?
     /// The configuration no longer has it: its connections end with their next answer, which says
     /// so, rather than being closed while a request may be on its way.
     var isRemoved = false
 
-    init(name: String, settings: ListenerSettings) {
+    init(name: String, settings: ListenerSettings, tls: TLSServer?) {
         self.name = name
         self.settings = settings
+        self.tls = tls
     }
 }
 
@@ -36,7 +39,7 @@ final class Acceptor: EventSource {
     private var timer = TimerID.none
 
     init(plan: ListenerPlan, proxy: Proxy) {
-        listener = Listener(name: plan.name, settings: plan.settings)
+        listener = Listener(name: plan.name, settings: plan.settings, tls: plan.tls)
         self.proxy = proxy
         spare = Self.openSpare()
         super.init(fd: plan.fd)
@@ -77,6 +80,7 @@ final class Acceptor: EventSource {
         Socket.setNoDelay(socket)
         let connection = H1Downstream(fd: socket, peer: peer, listener: listener, proxy: proxy)
         do {
+            if let tls = listener.tls { try connection.secure(by: tls) }
             try proxy.loop.add(connection)
         } catch {
             // The connection closes its descriptor as it dies.
@@ -100,14 +104,19 @@ final class Acceptor: EventSource {
 
     private func refuse(_ socket: Int32, _ refusal: Refusal) {
         proxy.snapshot.plan.unrouted.countRefusal(Int(refusal.rawValue))
+        // Whoever expects TLS would not understand it, and a handshake is more than it may cost.
+        if listener.tls == nil { tell(socket, refusal) }
+        Socket.shutdownSending(socket)
+        _ = close(socket)
+    }
+
+    private func tell(_ socket: Int32, _ refusal: Refusal) {
         let answer = LocalReply.connectionRefused(refusal)
         answer.bytes.withMemoryRebound(to: UInt8.self) { bytes in
             guard let base = bytes.baseAddress else { return }
             // One try: a socket that was just accepted takes a few hundred bytes.
             _ = Socket.send(socket, base, count: bytes.count)
         }
-        Socket.shutdownSending(socket)
-        _ = close(socket)
     }
 
     /// Takes what already waits, then closes the socket: a client that was promised a connection

@@ -93,6 +93,11 @@ final class H1Downstream: Connection {
         share >= Self.exchangesPerTurn && shareTurn == context.loop.turns
     }
 
+    override func secured() {
+        proxy.counters.add(.handshakes)
+        if tls?.isResumed == true { proxy.counters.add(.handshakesResumed) }
+    }
+
     override func readReady() {
         var reads = 0
         while isReadable, wantsInput {
@@ -106,9 +111,14 @@ final class H1Downstream: Connection {
                 take(UnsafeMutableRawBufferPointer(start: context.readBuffer, count: count))
             case .wouldBlock: return
             case .endOfStream: return endOfInput()
-            case .failed: return close()
+            case .failed: return inputFailed()
             }
         }
+    }
+
+    private func inputFailed() {
+        if let tls, !tls.isEstablished { proxy.counters.add(.handshakeFailures) }
+        close()
     }
 
     private func take(_ fresh: UnsafeMutableRawBufferPointer) {
@@ -359,7 +369,7 @@ final class H1Downstream: Connection {
 
     private func finishSending() {
         if hasPeerEnded, !isReadable { return close() }
-        Socket.shutdownSending(fd)
+        endSending()
         arm(after: Self.lingerTime)
         if isReadable { context.loop.defer(self) }
     }
@@ -395,10 +405,24 @@ final class H1Downstream: Connection {
     /// last.
     private func leaveIfAbandoned() {
         guard isBodyComplete, !listener.settings.allowsHalfClose, incoming.isEmpty, let exchange,
-            exchange.awaitsAnswer, Socket.isAtEnd(fd)
+            exchange.awaitsAnswer, isAtEnd()
         else { return }
         exchange.downstreamGone()
         context.flush()
+    }
+
+    /// There is nothing more to come. TLS cannot be peeked into: what comes is kept.
+    private func isAtEnd() -> Bool {
+        guard tls != nil else { return Socket.isAtEnd(fd) }
+        guard isReadable else { return false }
+        switch receive() {
+        case .bytes(let count):
+            let bytes = UnsafeRawBufferPointer(start: context.readBuffer, count: count)
+            if !incoming.append(bytes, pool: context.pool) { refuseForMemory() }
+            return false
+        case .wouldBlock: return false
+        case .endOfStream, .failed: return true
+        }
     }
 
     // MARK: Sending and its pace

@@ -1,4 +1,4 @@
-// The client's address: the peer's, or what trusted proxies say it is.
+// Who the client is: its address, the peer's or what trusted proxies say, and its certificate.
 
 import WeirHTTP
 package import WeirNet
@@ -22,6 +22,12 @@ extension Exchange {
         }
         return nearest
     }
+
+    /// The client speaks TLS.
+    var isSecure: Bool { client?.use { $0.tls != nil } ?? false }
+
+    /// The client's certificate, where it has shown one that was verified.
+    var clientCertificate: PeerCertificate? { client?.use { $0.tls?.peerCertificate } ?? nil }
 }
 
 extension IPAddress {

@@ -43,7 +43,8 @@ struct LocalReply {
         let message = exchange.message.bytes
         var location: [UInt8] = []
         if plan.scheme != nil || plan.host != nil || plan.port != nil {
-            location += plan.scheme?.bytes.map { $0 } ?? Array("http".utf8)
+            let own = exchange.isSecure ? "https" : "http"
+            location += plan.scheme?.bytes.map { $0 } ?? Array(own.utf8)
             location += "://".utf8
             location += plan.host?.bytes.map { $0 } ?? Array(exchange.message.host(exchange.head))
             if let port = plan.port { location += ":\(port)".utf8 }

@@ -15,6 +15,8 @@ package enum TenantSource: Sendable {
     case query(Text)
     /// A claim of a JSON web token in a header.
     case jwtClaim(TokenSource)
+    /// The URI or DNS name of the client's certificate.
+    case clientCertificate
 }
 
 /// A tenant's plan.
@@ -118,6 +120,14 @@ extension Exchange {
             guard let value = queryValue(name), !value.isEmpty else { return false }
             record.tenant = message.stretch(of: value)
             hasher.update(value)
+        case .clientCertificate:
+            guard let identity = clientCertificate?.identity, !identity.isEmpty else {
+                return false
+            }
+            identity.withUnsafeBytes {
+                record.tenant = message.note($0)
+                hasher.update($0)
+            }
         case .jwtClaim(let source):
             guard let token = headerValue(source.header) else { return false }
             let loop = proxy.loop

@@ -35,6 +35,8 @@ final class H1Upstream: Connection {
 
     let pool: Pool
     let proxy: Proxy
+    /// What it speaks TLS with; `nil` where it does not.
+    let security: TLSClientSession?
     private(set) var state = State.connecting
     /// A response to an earlier request came over this connection.
     private(set) var isReused = false
@@ -64,6 +66,7 @@ final class H1Upstream: Connection {
     init(fd: Int32, pool: Pool, proxy: Proxy) {
         self.pool = pool
         self.proxy = proxy
+        security = pool.tls
         timer = .none
         super.init(fd: fd, context: proxy.context)
         timer = context.loop.timers.add(self)
@@ -95,18 +98,38 @@ final class H1Upstream: Connection {
     // MARK: Connecting
 
     override func ready(_ events: Events) {
-        guard state == .connecting else { return super.ready(events) }
+        guard state == .connecting, tls == nil else { return super.ready(events) }
         guard !events.isDisjoint(with: [.writable, .hungUp]) else { return }
         if Socket.pendingError(fd) != nil || events.contains(.hungUp) {
             pool.counters.add(.connectFailures)
             return fail(.connect)
         }
+        if let security { beginHandshake(security) } else { connected() }
+        // The endpoint may have spoken or closed in the same event.
+        if fd >= 0, !events.isDisjoint(with: [.readable, .peerEnded]) { super.ready(events) }
+    }
+
+    private func beginHandshake(_ security: TLSClientSession) {
+        do {
+            try secure(as: security)
+        } catch {
+            handshakeFailed("\(error)")
+        }
+    }
+
+    private func handshakeFailed(_ reason: String) {
+        pool.counters.add(.connectFailures)
+        pool.tellHandshakeFailure(reason, now: context.loop.now)
+        fail(.connect)
+    }
+
+    override func secured() { connected() }
+
+    private func connected() {
         state = .busy
         context.loop.timers.disarm(timer)
         exchange?.upstreamConnected(self)
         context.flush()
-        // The endpoint may have spoken or closed in the same event.
-        if fd >= 0, !events.isDisjoint(with: [.readable, .peerEnded]) { super.ready(events) }
     }
 
     override func timerFired() {
@@ -128,7 +151,9 @@ final class H1Upstream: Connection {
             if let assigned { assigned.use { $0.acceptsResponseBody } } else { false }
         // Anything but silence on an idle connection makes it useless.
         case .idle: true
-        case .connecting, .closed: false
+        // The handshake.
+        case .connecting: tls != nil
+        case .closed: false
         }
     }
 
@@ -151,9 +176,14 @@ final class H1Upstream: Connection {
                 adaptReads()
             case .wouldBlock: return
             case .endOfStream: return endOfInput()
-            case .failed: return fail(.reset)
+            case .failed: return inputFailed()
             }
         }
+    }
+
+    private func inputFailed() {
+        guard state == .connecting else { return fail(.reset) }
+        handshakeFailed(tls?.failure ?? "the endpoint has broken off")
     }
 
     override func resume() {
@@ -323,7 +353,8 @@ final class H1Upstream: Connection {
             exchange?.tunnelEndFromUpstream()
             if isReleased { settle() }
         case .busy:
-            if isHeadComplete, case .untilClose = framing {
+            // Under TLS an end that nobody has vouched for may be anyone's.
+            if isHeadComplete, case .untilClose = framing, tls?.hasOrderlyEnd ?? true {
                 isResponseComplete = true
                 mayPersist = false
                 exchange?.upstreamEnd(trailers: [], from: self)
@@ -331,7 +362,8 @@ final class H1Upstream: Connection {
             } else {
                 fail(.reset)
             }
-        case .connecting, .closed: break
+        case .connecting: inputFailed()
+        case .closed: break
         }
     }
 
@@ -339,7 +371,8 @@ final class H1Upstream: Connection {
         // What it sent before it left is read first; that ends with the end of stream.
         if isReadable, state != .idle { return }
         switch state {
-        case .closed, .connecting: break
+        case .closed: break
+        case .connecting: inputFailed()
         case .idle: close()
         case .busy, .tunnel: fail(.reset)
         }

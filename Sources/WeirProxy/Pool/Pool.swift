@@ -17,6 +17,10 @@ final class Pool {
     fileprivate(set) var connectTimeout: Interval
     fileprivate(set) var idleTimeout: Interval
     fileprivate(set) var maxIdle: Int
+    /// What new connections speak TLS with; `nil` where they do not.
+    fileprivate(set) var tls: TLSClientSession?
+    /// When a failed handshake was told last.
+    private var toldAt = Instant.distantPast
     private var idle = Spares<H1Upstream>()
 
     fileprivate init(cluster: ClusterPlan, endpoint: EndpointPlan) {
@@ -29,6 +33,23 @@ final class Pool {
         connectTimeout = cluster.connectTimeout
         idleTimeout = cluster.idleTimeout
         maxIdle = cluster.maxIdle
+        secure(by: cluster.tls)
+    }
+
+    /// New connections speak TLS by these settings from now on; those under others are not kept.
+    fileprivate func secure(by client: TLSClient?) {
+        guard client != tls?.client else { return }
+        tls = client.map { TLSClientSession($0, address: address.ip) }
+        closeIdle()
+    }
+
+    /// Says why there is no handshake with the endpoint, ten times a minute at most: it is the one
+    /// failure to connect that an operator cannot see from the outside.
+    func tellHandshakeFailure(_ reason: String, now: Instant) {
+        guard now - toldAt >= .seconds(6) else { return }
+        toldAt = now
+        ProcessLog.warn(
+            "no TLS handshake with an endpoint: \(reason)", ["endpoint": name.description])
     }
 
     /// An idle connection, or `nil`.
@@ -50,7 +71,7 @@ final class Pool {
 
     /// Keeps a connection that is ready for another request; `false` when there are enough.
     func keep(_ connection: H1Upstream) -> Bool {
-        guard idle.count < maxIdle else { return false }
+        guard idle.count < maxIdle, connection.security === tls else { return false }
         idle.push(connection)
         counters.add(.connectionsIdle)
         return true
@@ -89,6 +110,7 @@ final class PoolTable {
             pool.connectTimeout = cluster.connectTimeout
             pool.idleTimeout = cluster.idleTimeout
             pool.maxIdle = cluster.maxIdle
+            pool.secure(by: cluster.tls)
             return pool
         }
         let pool = Pool(cluster: cluster, endpoint: endpoint)

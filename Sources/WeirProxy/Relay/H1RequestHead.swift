@@ -28,6 +28,7 @@ enum H1RequestHead {
             message.count + 2 * Int(head.authority.length) + edits.lines.count
             + (route.prefixRewrite?.count ?? 0) + cluster.plan.hostHeader.length
             + upstream.pool.name.count + Self.additions
+            + (exchange.clientCertificate?.forwarded.count ?? 0)
         var out = ByteWriter(upstream.reserve(bound))
         writeRequestLine(exchange, head, message, route, &out)
         writeHost(head, message, cluster, upstream.pool, &out)
@@ -125,7 +126,8 @@ enum H1RequestHead {
         case .host, .contentLength, .transferEncoding, .expect, .xRequestID, .xForwardedFor,
             .xRequestDeadline, .xWeirAttempt:
             return false
-        case .xForwardedProto, .xForwardedHost, .forwarded: return isTrusted
+        case .xForwardedProto, .xForwardedHost, .forwarded, .xForwardedClientCert:
+            return isTrusted
         default: return true
         }
     }
@@ -156,10 +158,18 @@ enum H1RequestHead {
             exchange.writeClientAddress(&out)
             out.append("\r\n")
         }
-        if !hasProto { out.append("x-forwarded-proto: http\r\n") }
+        if !hasProto {
+            out.append(
+                exchange.isSecure ? "x-forwarded-proto: https\r\n" : "x-forwarded-proto: http\r\n")
+        }
         if !hasHost, !head.authority.isEmpty {
             out.append("x-forwarded-host: ")
             out.append(message[head.authority])
+            out.append("\r\n")
+        }
+        if let certificate = exchange.clientCertificate, !edits.drop("x-forwarded-client-cert") {
+            out.append("x-forwarded-client-cert: ")
+            certificate.forwarded.withUnsafeBytes { out.append($0) }
             out.append("\r\n")
         }
         if !edits.drop("x-request-id") {

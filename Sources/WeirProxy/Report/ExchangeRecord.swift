@@ -141,6 +141,7 @@ enum ExchangeReport {
         if let pool = exchange.pool { line.endpoint = pool.name.bytes }
         line.unixNanoseconds = loop.wallClock.unixNanoseconds(record.startedAt)
         line.minorVersion = exchange.head.minorVersion
+        line.tls = downstream.tls?.version.name
         line.status = record.status
         line.attempts = record.attempts
         line.bytesReceived = Int64(exchange.head.length) + record.requestBodyBytes

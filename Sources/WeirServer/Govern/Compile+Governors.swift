@@ -297,6 +297,7 @@ extension TenantIdentity {
         case .pathSegment(let number): .pathSegment(number)
         case .query(let name): .query(Text(name))
         case .jwtClaim(let claim): .jwtClaim(claim.source(keys))
+        case .clientCertificate: .clientCertificate
         }
     }
 }

@@ -12,31 +12,39 @@ final class HealthChecker {
         var address: SocketAddress
     }
 
-    private let loop: EventLoop
+    /// Bytes of buffers that all probes may use at once.
+    private static let bufferMemory = 4 << 20
+
+    private let context: StreamContext
     private var chance: Chance
     private var checks: [Key: HealthCheck] = [:]
 
     init(loop: EventLoop, seed: UInt64) {
-        self.loop = loop
+        context = StreamContext(loop: loop, pool: BufferPool(limit: Self.bufferMemory))
         chance = Chance(seed: seed)
     }
 
     /// Probes exactly these from now on. What is known of those that stay is kept.
-    func watch(_ wanted: [(entry: ClusterEntry, settings: HealthCheckSettings)]) {
+    func watch(
+        _ wanted: [(entry: ClusterEntry, settings: HealthCheckSettings, tls: TLSClient?)]
+    ) {
         var kept: Set<Key> = []
-        for (entry, settings) in wanted {
+        for (entry, settings, tls) in wanted {
             for (address, state) in entry.current {
                 let key = Key(cluster: entry.name, address: address)
                 kept.insert(key)
                 if let check = checks[key], check.governor === state.governor {
                     check.settings = settings
+                    check.secure(by: tls)
                     continue
                 }
                 checks[key]?.stop()
-                checks[key] = HealthCheck(
-                    loop: loop, address: address,
+                let check = HealthCheck(
+                    context: context, address: address,
                     governor: state.governor, settings: settings,
                     chance: Chance(seed: chance.next()))
+                check.secure(by: tls)
+                checks[key] = check
             }
         }
         for (key, check) in checks where !kept.contains(key) {
@@ -57,7 +65,9 @@ private final class HealthCheck: TimerTarget {
     var settings: HealthCheckSettings {
         didSet { if settings.mode != oldValue.mode { tell() } }
     }
-    private let loop: EventLoop
+    private let context: StreamContext
+    private var loop: EventLoop { context.loop }
+    private var security: TLSClientSession?
     private let address: SocketAddress
     private var chance: Chance
     private var health = HealthState()
@@ -65,18 +75,24 @@ private final class HealthCheck: TimerTarget {
     private var timer = TimerID.none
 
     init(
-        loop: EventLoop, address: SocketAddress, governor: EndpointGovernor,
+        context: StreamContext, address: SocketAddress, governor: EndpointGovernor,
         settings: HealthCheckSettings, chance: Chance
     ) {
-        self.loop = loop
+        self.context = context
         self.address = address
         self.governor = governor
         self.settings = settings
         self.chance = chance
         super.init()
-        timer = loop.timers.add(self)
+        timer = context.loop.timers.add(self)
         // Spread over an interval: a thousand endpoints are not probed in one moment.
         loop.timers.arm(timer, at: loop.now + self.chance.interval(upTo: settings.interval))
+    }
+
+    /// Probes speak TLS by these settings from now on.
+    func secure(by client: TLSClient?) {
+        guard client != security?.client else { return }
+        security = client.map { TLSClientSession($0, address: address.ip) }
     }
 
     /// Ends the checks; the endpoint counts as healthy from then on.
@@ -91,8 +107,9 @@ private final class HealthCheck: TimerTarget {
 
     override func timerFired() {
         do {
-            probe = try HealthProbe(loop: loop, address: address, settings: settings) {
-                [unowned self] isWell in
+            probe = try HealthProbe(
+                context: context, address: address, settings: settings, security: security
+            ) { [unowned self] isWell in
                 probe = nil
                 ended(isWell)
             }

@@ -6,40 +6,42 @@ import WeirPolicy
 import WeirTime
 
 /// A probe under way on the control thread's loop. Calls back exactly once.
-final class HealthProbe: EventSource {
+final class HealthProbe: Connection {
     /// Bytes of an answer that are read before it is given up as none.
     private static let maxBytes = 4096
 
-    private let loop: EventLoop
     private let settings: HealthCheckSettings
+    private let security: TLSClientSession?
     private let host: String
     private let onEnd: (Bool) -> Void
     private var timer = TimerID.none
-    private var isSent = false
+    private var isConnected = false
     private var input: [UInt8] = []
 
     /// Begins to connect.
     ///
-    /// - Parameter onEnd: called once, from the loop, with whether the endpoint is well.
+    /// - Parameters:
+    ///   - security: what HTTP probes speak TLS with; `nil` where they do not.
+    ///   - onEnd: called once, from the loop, with whether the endpoint is well.
     init(
-        loop: EventLoop, address: SocketAddress, settings: HealthCheckSettings,
-        onEnd: @escaping (Bool) -> Void
+        context: StreamContext, address: SocketAddress, settings: HealthCheckSettings,
+        security: TLSClientSession?, onEnd: @escaping (Bool) -> Void
     ) throws(SystemError) {
-        self.loop = loop
         self.settings = settings
+        self.security = security
         self.onEnd = onEnd
         host = address.description
-        super.init(fd: try Socket.connect(to: address))
-        try loop.add(self)
-        timer = loop.timers.add(self)
-        loop.timers.arm(timer, at: loop.now + settings.timeout)
+        super.init(fd: try Socket.connect(to: address), context: context)
+        try context.loop.add(self)
+        timer = context.loop.timers.add(self)
+        context.loop.timers.arm(timer, at: context.loop.now + settings.timeout)
     }
 
     /// Ends the probe without a word.
     func cancel() {
-        loop.timers.remove(timer)
+        context.loop.timers.remove(timer)
         timer = .none
-        loop.remove(self)
+        closeNow()
     }
 
     private func end(_ isWell: Bool) {
@@ -51,47 +53,54 @@ final class HealthProbe: EventSource {
     override func timerFired() { end(false) }
 
     override func ready(_ events: Events) {
-        if !isSent {
-            guard !events.isDisjoint(with: [.writable, .hungUp]) else { return }
-            guard Socket.pendingError(fd) == nil, !events.contains(.hungUp) else {
-                return end(false)
+        if isConnected { return super.ready(events) }
+        guard !events.isDisjoint(with: [.writable, .hungUp]) else { return }
+        guard Socket.pendingError(fd) == nil, !events.contains(.hungUp) else { return end(false) }
+        isConnected = true
+        guard case .http = settings.kind else { return end(true) }
+        if let security {
+            do {
+                try secure(as: security)
+            } catch {
+                end(false)
             }
-            guard case .http(let path, _) = settings.kind else { return end(true) }
-            send(path)
+        } else {
+            ask()
         }
-        if fd >= 0 { receive() }
     }
 
-    private func send(_ path: String) {
-        isSent = true
+    override func secured() { ask() }
+
+    private func ask() {
+        guard case .http(let path, _) = settings.kind else { return }
         let request =
             "GET \(path) HTTP/1.1\r\nhost: \(host)\r\nuser-agent: weir-health-check\r\n"
             + "connection: close\r\n\r\n"
-        let bytes = Array(request.utf8)
-        let result = bytes.withUnsafeBytes { buffer in
-            buffer.baseAddress.map { Socket.send(fd, $0, count: buffer.count) }
+        var text = request
+        let state = text.withUTF8 { bytes in
+            gather(UnsafeRawBufferPointer(bytes))
+            return flush()
         }
         // A fresh socket takes a few hundred bytes, or something is wrong with it.
-        if case .bytes(let count) = result, count == bytes.count { return }
-        end(false)
+        if state != .sent { end(false) }
     }
 
-    private func receive() {
-        var memory = [UInt8](repeating: 0, count: 1024)
-        while fd >= 0 {
-            let result = memory.withUnsafeMutableBytes { buffer in
-                buffer.baseAddress.map { Socket.receive(fd, into: $0, count: buffer.count) }
-            }
-            switch result {
+    override func readReady() {
+        while fd >= 0, isReadable {
+            switch receive() {
             case .bytes(let count):
-                input += memory[..<count]
+                input += UnsafeRawBufferPointer(start: context.readBuffer, count: count)
                 if let status = Self.status(input) { return end(isWell(status)) }
                 if input.count > Self.maxBytes { return end(false) }
             case .wouldBlock: return
-            default: return end(false)
+            case .endOfStream, .failed: return end(false)
             }
         }
     }
+
+    override func resume() { if fd >= 0 { readReady() } }
+
+    override func hungUp() { end(false) }
 
     private func isWell(_ status: Int) -> Bool {
         guard case .http(_, let statuses) = settings.kind else { return true }

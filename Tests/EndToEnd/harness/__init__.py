@@ -5,6 +5,7 @@ from .namespace import NetworkNamespace
 from .patience import SLOWDOWN, patience, until
 from .process import REPOSITORY, WEIR, Weir
 from .settings import cluster, configuration, forward, free_address, listener
+from .tls import Authority
 from .upstream import Connection, RawUpstream, Request, ok
 from .wire import Incomplete, values
 
@@ -12,6 +13,7 @@ __all__ = [
     "REPOSITORY",
     "SLOWDOWN",
     "WEIR",
+    "Authority",
     "Client",
     "Connection",
     "Incomplete",

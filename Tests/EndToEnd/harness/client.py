@@ -48,13 +48,16 @@ def parse(address):
 class Client(Wire):
     """One client connection."""
 
-    def __init__(self, address, seconds=15, recording=False, receive_buffer=None):
+    def __init__(self, address, seconds=15, recording=False, receive_buffer=None, tls=None, name=None, session=None):
+        """`tls` is an ssl.SSLContext, `name` the server that is asked for."""
         sock = socket.socket()
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         sock.settimeout(patience(seconds))
         sock.connect(parse(address))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls:
+            sock = tls.wrap_socket(sock, server_hostname=name, session=session)
         super().__init__(sock, recording)
         self.port = sock.getsockname()[1]
 

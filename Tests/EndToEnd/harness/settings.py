@@ -10,8 +10,10 @@ import yaml
 WORKERS = int(os.environ.get("WEIR_TEST_WORKERS", "2"))
 
 
-def listener(name="edge", address="127.0.0.1:0", limits=None, trusted=None):
+def listener(name="edge", address="127.0.0.1:0", limits=None, trusted=None, tls=None):
     made = {"name": name, "address": address}
+    if tls:
+        made["tls"] = tls
     if limits:
         made["limits"] = limits
     if trusted:

@@ -133,12 +133,13 @@ class Connection(Wire):
 class RawUpstream:
     """Listens on a port of its own; `answer` maps a request to bytes, `handle` replaces all of it.
 
-    An answer of None closes the connection after the request was read.
+    An answer of None closes the connection after the request was read. `tls` is an ssl.SSLContext.
     """
 
-    def __init__(self, answer=None, handle=None, port=0, backlog=1024):
+    def __init__(self, answer=None, handle=None, port=0, backlog=1024, tls=None):
         self.answer = answer or (lambda request: ok())
         self.handle = handle or self.serve
+        self.tls = tls
         self.changed = threading.Condition()
         self.connections = []
         self.requests = []
@@ -170,6 +171,8 @@ class RawUpstream:
 
     def run(self, connection):
         try:
+            if self.tls:
+                connection.sock = self.tls.wrap_socket(connection.sock, server_side=True)
             self.handle(connection)
         except (Incomplete, OSError):
             pass

@@ -1,0 +1,110 @@
+// A connection whose bytes go through a session: the same calls, with records underneath.
+
+import COpenSSL
+import Glibc
+
+extension Connection {
+    /// Handshakes of a worker that go on in one turn of its loop, each some 0.1 to 1 ms.
+    private static let handshakesPerTurn = 8
+    /// Reads in one call that may yield nothing but the protocol's own records.
+    private static let readsPerCall = 8
+
+    /// Speaks TLS from now on, as the server.
+    package final func secure(by server: TLSServer) throws(TLSFailure) {
+        tls = try TLSSession(server, port: try context.tlsPort())
+    }
+
+    /// Speaks TLS from now on, as the client, and begins the handshake.
+    package final func secure(as client: TLSClientSession) throws(TLSFailure) {
+        let port = try context.tlsPort()
+        let session = try TLSSession(client, port: port)
+        tls = session
+        guard session.begin() else { throw TLSFailure(session.failure ?? "no handshake") }
+        sendRecords(of: port)
+    }
+
+    /// Receives records until they yield plaintext, which lies in the context's read buffer then.
+    final func receive(through session: TLSSession, atMost limit: Int) -> Transfer {
+        guard let port = context.port, !session.hasEnd else { return ended(session) }
+        let most = min(limit, TLSPort.inputBytes)
+        for _ in 0..<Self.readsPerCall {
+            let wasEstablished = session.isEstablished
+            if !wasEstablished,
+                !port.mayShake(turn: context.loop.turns, atMost: Self.handshakesPerTurn)
+            {
+                break
+            }
+            let received = receive(into: port.input, atMost: most)
+            guard case .bytes(let count) = received else { return received }
+            port.offer(count)
+            let opened = session.open(into: context.readBuffer, room: StreamContext.readBufferSize)
+            sendRecords(of: port)
+            if !wasEstablished, session.isEstablished { secured() }
+            guard fd >= 0 else { return .endOfStream }
+            switch opened {
+            case .bytes(let count):
+                // The end that came with them is told by the next read.
+                if session.hasEnd { isReadable = true }
+                return .bytes(count)
+            case .nothing: if !isReadable { return .wouldBlock }
+            case .ended, .failed: return ended(session)
+            }
+        }
+        context.loop.defer(self)
+        return .wouldBlock
+    }
+
+    private final func ended(_ session: TLSSession) -> Transfer {
+        isReadable = false
+        guard session.hasOrderlyEnd else {
+            return .failed(SystemError(call: "TLS", code: EPROTO))
+        }
+        hasPeerEnded = true
+        return .endOfStream
+    }
+
+    /// Seals what was gathered and sends the records.
+    final func send(
+        _ pieces: UnsafeMutablePointer<iovec>, count: Int, through session: TLSSession
+    ) -> SendState {
+        guard let port = context.port else { return .broken }
+        var isSealed = true
+        for index in 0..<count where isSealed {
+            let piece = UnsafeRawBufferPointer(
+                start: pieces[index].iov_base, count: pieces[index].iov_len)
+            isSealed = port.add(piece, to: session) { sendRecords(of: port) }
+        }
+        isSealed = isSealed && port.seal(session) { sendRecords(of: port) }
+        sendRecords(of: port)
+        if !isSealed { breakOff() }
+        return sendState
+    }
+
+    /// Sends the records that a session has written, and queues what the socket does not take.
+    private final func sendRecords(of port: TLSPort) {
+        let records = port.output
+        guard records.count > 0 else { return }
+        defer { port.clearOutput() }
+        guard !isBroken, fd >= 0, let start = records.baseAddress else { return }
+        var sent = 0
+        if outgoing.isEmpty {
+            switch Socket.send(fd, start, count: records.count) {
+            case .bytes(let count): sent = count
+            case .wouldBlock, .endOfStream: break
+            case .failed(let error): return fail(error)
+            }
+            bytesSent &+= UInt64(sent)
+        }
+        let rest = UnsafeRawBufferPointer(rebasing: records[sent...])
+        if !outgoing.append(rest, pool: context.pool) { breakOff() }
+    }
+
+    /// Tells the peer that no more is sent: through TLS, where it is spoken, and by the socket.
+    package final func endSending() {
+        if let tls, let port = context.port {
+            tls.sayGoodbye()
+            sendRecords(of: port)
+        }
+        Socket.shutdownSending(fd)
+    }
+}

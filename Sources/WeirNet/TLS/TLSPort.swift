@@ -1,0 +1,140 @@
+// Where a worker's TLS sessions read records from and write them to: memory, one for all of them.
+
+import COpenSSL
+import Glibc
+
+/// A worker's records. A session uses it only while the worker is in a call about that session, so
+/// one port serves them all, and an idle session holds no buffer.
+final class TLSPort {
+    /// Bytes of plaintext that one record holds at most (RFC 8446 section 5.1).
+    static let recordBytes = 16 << 10
+    /// What a record adds to its plaintext at most, in any version.
+    private static let recordOverhead = 512
+    /// Records wait here until this many bytes have gathered, or until there are no more.
+    private static let outputBytes = 256 << 10
+
+    /// Ciphertext as it was received. Plaintext is never longer, but a record's that has begun to
+    /// arrive before.
+    static let inputBytes = StreamContext.readBufferSize - recordBytes
+
+    private static let method = MethodBox()
+
+    let input: UnsafeMutableRawPointer
+    private let memory: UnsafeMutablePointer<copenssl_port>
+    /// Shared by the sessions, each of which counts as an owner.
+    private let bio: OpaquePointer
+    /// Gathers small pieces into one record.
+    private let stage: UnsafeMutableRawPointer
+    private var staged = 0
+
+    /// Handshakes that went on in this turn of the loop, and which turn that is.
+    private var steps = 0
+    private var turn: UInt64 = 0
+
+    init() throws(TLSFailure) {
+        memory = .allocate(capacity: 1)
+        memory.initialize(to: copenssl_port())
+        guard let method = Self.method.pointer, let bio = copenssl_port_bio(method, memory) else {
+            memory.deallocate()
+            throw .last("out of memory")
+        }
+        self.bio = bio
+        input = .allocate(byteCount: Self.inputBytes, alignment: 64)
+        stage = .allocate(byteCount: Self.recordBytes, alignment: 64)
+        memory.pointee.output = .allocate(capacity: Self.outputBytes)
+        memory.pointee.output_size = Self.outputBytes
+    }
+
+    deinit {
+        BIO_free(bio)
+        memory.pointee.output.deallocate()
+        memory.deallocate()
+        input.deallocate()
+        stage.deallocate()
+    }
+
+    /// Lets a session read and write here.
+    func attach(_ session: OpaquePointer) {
+        // One reference serves both directions where they are the same.
+        BIO_up_ref(bio)
+        SSL_set_bio(session, bio, bio)
+    }
+
+    /// A handshake may go on in this turn. A flood of them takes most of a worker's time, but what
+    /// is established has its turn between any few.
+    func mayShake(turn: UInt64, atMost limit: Int) -> Bool {
+        if turn != self.turn { (self.turn, steps) = (turn, 0) }
+        guard steps < limit else { return false }
+        steps += 1
+        return true
+    }
+
+    // MARK: Reading
+
+    /// Gives the first `count` bytes of `input` to the session that reads next.
+    func offer(_ count: Int) {
+        memory.pointee.input = UnsafePointer(input.assumingMemoryBound(to: UInt8.self))
+        memory.pointee.input_left = count
+    }
+
+    // MARK: Writing
+
+    /// Records that are ready to be sent.
+    var output: UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: memory.pointee.output, count: memory.pointee.output_used)
+    }
+
+    func clearOutput() { memory.pointee.output_used = 0 }
+
+    /// Another record fits.
+    private var hasRoom: Bool {
+        Self.outputBytes - memory.pointee.output_used >= Self.recordBytes + Self.recordOverhead
+    }
+
+    /// Seals bytes into records; small pieces share one, which `seal` ends. `emit` sends what has
+    /// gathered where there is no more room.
+    func add(
+        _ bytes: UnsafeRawBufferPointer, to session: TLSSession, emit: () -> Void
+    ) -> Bool {
+        guard var source = bytes.baseAddress else { return true }
+        var left = bytes.count
+        while left > 0 {
+            if staged == 0, left >= Self.recordBytes {
+                guard seal(source, Self.recordBytes, session, emit) else { return false }
+                source += Self.recordBytes
+                left -= Self.recordBytes
+                continue
+            }
+            let count = min(left, Self.recordBytes - staged)
+            memcpy(stage + staged, source, count)
+            staged += count
+            source += count
+            left -= count
+            if staged == Self.recordBytes, !seal(session, emit: emit) { return false }
+        }
+        return true
+    }
+
+    /// Seals what small pieces have left.
+    func seal(_ session: TLSSession, emit: () -> Void) -> Bool {
+        let count = staged
+        staged = 0
+        return count == 0 || seal(stage, count, session, emit)
+    }
+
+    private func seal(
+        _ bytes: UnsafeRawPointer, _ count: Int, _ session: TLSSession, _ emit: () -> Void
+    ) -> Bool {
+        if !hasRoom { emit() }
+        guard session.seal(bytes, count) else {
+            staged = 0
+            return false
+        }
+        return true
+    }
+}
+
+/// The kind of BIO that ports are; made once.
+private struct MethodBox: @unchecked Sendable {
+    let pointer = copenssl_port_method()
+}
