@@ -22,8 +22,12 @@ CPU_SCENARIOS = {
     "10m": ("10 MB, 16 keep-alive connections", "/10m", 16, [], 1 / 200),
     "new": ("1 KB, a new connection for each request, 64 at a time", "/1k", 64, ["-x"], 1 / 2),
 }
-OTHERS = ["governed", "tenants", "idle", "instructions", "allocations", "routes"]
-SCENARIOS = [*CPU_SCENARIOS, *OTHERS]
+TLS_SCENARIOS = {
+    "tls1k": ("TLS 1.3, 1 KB, 64 keep-alive connections", "/1k", 1),
+    "tls100k": ("TLS 1.3, 100 KB, 64 keep-alive connections", "/100k", 1 / 8),
+}
+OTHERS = ["handshakes", "governed", "tenants", "idle", "instructions", "allocations", "routes"]
+SCENARIOS = [*CPU_SCENARIOS, *TLS_SCENARIOS, *OTHERS]
 
 
 def arguments():
@@ -98,6 +102,31 @@ class Bench:
         self.section(
             f"{title}: {self.options.rounds} rounds of {requests} requests", report.cpu(rows)
         )
+
+    def tls(self, scenario):
+        title, path, share = TLS_SCENARIOS[scenario]
+        requests = max(int(self.options.requests * share), 256)
+        makers = {name: self.maker(name, tls=True) for name in self.names}
+        loads = dict.fromkeys(
+            makers, lambda port, count: stand.load_over_tls(port, max(count, 64), path)
+        )
+        rows = measure.cpu_series(self.upstream, makers, self.options.rounds, requests, loads)
+        self.results[scenario] = rows
+        self.section(
+            f"{title}: {self.options.rounds} rounds of {requests} requests", report.cpu(rows)
+        )
+
+    def handshakes(self):
+        seconds = 1 if self.options.quick else 3
+        makers = {name: self.maker(name, tls=True) for name in self.names}
+        for kind, is_resumed in (("full", False), ("resumed", True)):
+            rows = measure.handshake_series(makers, self.options.rounds, seconds, is_resumed)
+            self.results[f"handshakes, {kind}"] = rows
+            self.section(
+                f"TLS handshakes ({kind}), a 1 KB request each, one after the other:"
+                f" {self.options.rounds} rounds of {seconds} s",
+                report.handshakes(rows),
+            )
 
     def governed(self):
         requests, rounds = self.options.requests, self.options.rounds
@@ -223,7 +252,12 @@ class Bench:
             raise stand.Failure("there is nothing to measure")
         for scenario in SCENARIOS:
             if scenario in self.options.scenarios:
-                self.cpu(scenario) if scenario in CPU_SCENARIOS else getattr(self, scenario)()
+                if scenario in CPU_SCENARIOS:
+                    self.cpu(scenario)
+                elif scenario in TLS_SCENARIOS:
+                    self.tls(scenario)
+                else:
+                    getattr(self, scenario)()
 
 
 def main():
@@ -234,6 +268,7 @@ def main():
         stand.pin(options.cpu)
         stand.build_tools()
         stand.write_files()
+        stand.write_certificate()
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="run-", dir=stand.WORK))
             upstream = stack.enter_context(stand.Upstream(folder))

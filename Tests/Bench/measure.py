@@ -61,6 +61,26 @@ def _one_run(proxy, upstream, requests, load):
     }
 
 
+def handshake_series(proxies, rounds, seconds, is_resumed):
+    """CPU of a connection with one request, in interleaved rounds as above."""
+    rows = {name: [] for name in proxies}
+    with ExitStack() as stack:
+        running = {name: stack.enter_context(make()) for name, make in proxies.items()}
+        for number in range(rounds):
+            order = list(running) if number % 2 == 0 else list(reversed(running))
+            for name in order:
+                proxy = running[name]
+                own, (cpu, _) = proxy.counter(), proxy.cost()
+                count = stand.shake_hands(proxy.port, seconds, is_resumed)
+                spent = proxy.cost()[0] - cpu
+                # The one under way when the time is over may count or not, and so may the first
+                # of a session that is resumed.
+                if not count <= proxy.counter() - own <= count + 2:
+                    raise Failure(f"{count} handshakes, but {name} counts other requests")
+                rows[name].append({"cpu_us": spent / 1000 / count, "rate": count / seconds})
+    return rows
+
+
 def _agree(server, before, requests):
     """A server may count an answer just after it was read, so it is asked again for a second."""
     for _ in range(20):

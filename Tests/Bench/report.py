@@ -16,6 +16,8 @@ TARGETS = [
     ("1k", "haproxy", 0.80),
     ("1k", "envoy", 0.40),
     ("100k", "nginx", 0.35),
+    ("tls1k", "nginx", 0.80),
+    ("tls1k", "haproxy", 0.80),
     ("governed", "nginx", 0.85),
     ("governed", "haproxy", 0.85),
     ("governed", "envoy", 0.40),
@@ -65,6 +67,20 @@ def cpu(rows):
             ]
         )
     return table(head, body)
+
+
+def handshakes(rows):
+    """One scenario of `measure.handshake_series`."""
+    body = [
+        [
+            name,
+            f"{measure.median(rows[name], 'cpu_us'):.0f}",
+            f"{measure.median(rows[name], 'rate'):.0f}",
+            ratio(measure.paired_ratios(rows, "weir", name)) if name != "weir" else "1",
+        ]
+        for name in rows
+    ]
+    return table(["proxy", "CPU us each", "a second", "weir / proxy"], body)
 
 
 def single(unit, values, digits=0):

@@ -9,6 +9,7 @@ import resource
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 import urllib.request
@@ -17,6 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 WORK = ROOT / ".build" / "bench"
+CERTIFICATE = WORK / "tls.pem"
 FILES = {"/1k": 1 << 10, "/100k": 100 << 10, "/10m": 10 << 20}
 
 
@@ -77,6 +79,47 @@ def load(port, requests, path="/1k", connections=64, *more):
     return figures(run.stdout)
 
 
+def load_over_tls(port, requests, path="/1k", connections=64):
+    """As `load`, over TLS 1.3 with h2load; the handshakes of the connections are in it."""
+    times = WORK / "h2load.times"
+    times.unlink(missing_ok=True)
+    command = ["h2load", "--h1", "-n", requests, "-c", connections, f"--log-file={times}"]
+    run = subprocess.run(
+        [str(word) for word in [*command, f"https://127.0.0.1:{port}{path}"]],
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+    done = re.search(r"^finished in ([\d.]+)(ms|s),", run.stdout, re.MULTILINE)
+    body = re.search(r"\((\d+)\) data$", run.stdout, re.MULTILINE)
+    right = f"status codes: {requests} 2xx, 0 3xx, 0 4xx, 0 5xx" in run.stdout
+    # h2load has no option that asks for a version; what it got must be the one that is meant.
+    right = right and "TLS Protocol: TLSv1.3" in run.stdout
+    if not (run.returncode == 0 and done and body and right) or int(body[1]) != requests * FILES[path]:
+        raise Failure(f"load on {path} over TLS failed: {run.stdout.strip()} {run.stderr.strip()}")
+    taken = sorted(int(line.split()[2]) for line in times.read_text().splitlines())
+    return {
+        "seconds": float(done[1]) / (1000 if done[2] == "ms" else 1),
+        "p50_us": taken[len(taken) // 2],
+        "p99_us": taken[len(taken) * 99 // 100],
+    }
+
+
+def shake_hands(port, seconds, is_resumed):
+    """One request a connection for so long, one connection after the other; how many they were."""
+    # It asks by HTTP/1.0 without a Host, unless the path brings along what it leaves out.
+    path = "/1k HTTP/1.1\r\nHost: bench\r\nConnection: close\r\nX-Rest:"
+    command = ["openssl", "s_time", "-connect", f"127.0.0.1:{port}", "-www", path, "-time", seconds]
+    command += ["-reuse" if is_resumed else "-new"]
+    run = subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, timeout=seconds + 60
+    )
+    found = re.search(r"(\d+) connections in \d+ real seconds, (\d+) bytes read", run.stdout)
+    if run.returncode != 0 or not found or int(found[2]) < FILES["/1k"]:
+        raise Failure(f"handshakes failed: {run.stdout.strip()} {run.stderr.strip()}")
+    return int(found[1])
+
+
 def load_by_tenants(port, requests, tenants=100):
     """As `load`, from so many tenants in turn."""
     return load(port, requests, "/1k", 64, "-f", "x-api-key: tenant-%d", "-s", tenants)
@@ -94,10 +137,13 @@ class Process:
     """A server made from a template in configs/, in a folder of its own."""
 
     name = template = None
+    #: What the template says where it speaks TLS.
+    secure = {}
     configs = HERE / "configs"
     patience = 20
 
-    def __init__(self, folder, **values):
+    def __init__(self, folder, tls=False, **values):
+        self.scheme = "https" if tls else "http"
         self.folder = Path(folder) / f"{self.name}-{random.randrange(1 << 32):08x}"
         self.folder.mkdir(parents=True)
         self.port, self.control = free_port(), free_port()
@@ -110,6 +156,10 @@ class Process:
             "USER": "user root;" if os.geteuid() == 0 else "",
             "SINGLE": "",
             "FILES": WORK / "files",
+            "SSL": "",
+            "TLS": "",
+            "SCHEME": self.scheme,
+            **(self.secure if tls else {}),
             **values,
         }
         self.child = None
@@ -147,7 +197,8 @@ class Process:
 
     def _answers(self):
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/1k", timeout=2) as answer:
+            url, anyone = f"{self.scheme}://127.0.0.1:{self.port}/1k", ssl._create_unverified_context()
+            with urllib.request.urlopen(url, timeout=2, context=anyone) as answer:
                 return len(answer.read()) == FILES["/1k"]
         except OSError:
             return False
@@ -210,6 +261,11 @@ class Process:
 
 class Nginx(Process):
     name, template = "nginx", "nginx.conf"
+    secure = {
+        "SSL": " ssl",
+        "TLS": f"        ssl_certificate {CERTIFICATE};\n        ssl_certificate_key {CERTIFICATE};\n"
+        "        ssl_protocols TLSv1.2 TLSv1.3;\n",
+    }
     asked = 0
 
     def command(self, config):
@@ -236,6 +292,7 @@ class Upstream(Nginx):
 
 class HAProxy(Process):
     name, template = "haproxy", "haproxy.cfg"
+    secure = {"TLS": f" ssl crt {CERTIFICATE} alpn http/1.1"}
 
     def command(self, config):
         return ["haproxy", "-db", "-f", config]
@@ -262,6 +319,19 @@ class HAProxy(Process):
 
 class Envoy(Process):
     name, template = "envoy", "envoy.yaml"
+    secure = {
+        "TLS": f""" transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            alpn_protocols: [http/1.1]
+            tls_params: {{ tls_maximum_protocol_version: TLSv1_3 }}
+            tls_certificates:
+            - certificate_chain: {{ filename: {CERTIFICATE} }}
+              private_key: {{ filename: {CERTIFICATE} }}
+     """
+    }
 
     @staticmethod
     def binary():
@@ -286,6 +356,9 @@ class Envoy(Process):
 
 class Weir(Process):
     name, template = "weir", "weir.yaml"
+    secure = {
+        "TLS": f"    tls: {{ certificates: [{{ chain: {CERTIFICATE}, key: {CERTIFICATE} }}] }}\n"
+    }
 
     def __init__(self, folder, routes=None, **values):
         if routes is None:
@@ -373,6 +446,18 @@ def write_files():
         file = folder / path[1:]
         if not file.exists() or file.stat().st_size != size:
             file.write_bytes(os.urandom(size))
+
+
+def write_certificate():
+    """What the proxies speak TLS with: P-256, as most do."""
+    if CERTIFICATE.exists():
+        return
+    key, certificate = WORK / "tls.key", WORK / "tls.crt"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    command += ["-nodes", "-keyout", key, "-out", certificate, "-days", 3650, "-subj", "/CN=bench"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([str(word) for word in command], capture_output=True, check=True)
+    CERTIFICATE.write_bytes(certificate.read_bytes() + key.read_bytes())
 
 
 def _first_line(command):
