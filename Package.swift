@@ -119,5 +119,6 @@ if isFuzzed {
         fuzzer("Response", ["WeirHTTP"]),
         fuzzer("Chunked", ["WeirHTTP"]),
         fuzzer("Config", ["WeirConfig"]),
+        fuzzer("Proxy", ["WeirNet"]),
     ]
 }

@@ -58,7 +58,7 @@ extension Listener {
         out.line("limits:")
         out.indented { limits.write(to: &$0) }
         out.field("trusted_proxies", flow(trustedProxies.map { quote("\($0.address)/\($0.bits)") }))
-        out.field("proxy_protocol", "off")
+        out.field("proxy_protocol", proxyProtocol?.rawValue ?? "off")
     }
 }
 
@@ -110,6 +110,7 @@ extension Listener.Limits {
         out.field("send_min_rate", Quantity.text(bytesPerSecond: Int64(sendMinRate)))
         out.field("idle_timeout", Quantity.text(idleTimeout))
         out.field("allow_half_close", allowHalfClose ? "true" : "false")
+        out.field("max_connections_per_ip", maxConnectionsPerIP.map { "\($0)" } ?? "off")
     }
 }
 
@@ -226,6 +227,7 @@ extension Cluster {
             $0.field("max_idle", "\(keepalive.maxIdle)")
         }
         tls?.write(to: &out)
+        out.field("proxy_protocol", proxyProtocol?.rawValue ?? "off")
         switch hostHeader {
         case .preserve: out.field("host_header", "preserve")
         case .endpoint: out.field("host_header", "endpoint")

@@ -88,6 +88,8 @@ package struct Listener: Equatable, Sendable {
     /// `nil` is plain HTTP.
     package var tls: ServerTLS?
     package var trustedProxies: [AddressPrefix] = []
+    /// The header that must precede each connection; `nil` where there is none.
+    package var proxyProtocol: ProxyProtocol?
 
     package init(name: String, address: Address) {
         self.name = name
@@ -115,10 +117,15 @@ package struct Listener: Equatable, Sendable {
         package var idleTimeout = Interval.seconds(60)
         /// A client that has ended its sending side while it waits is still answered.
         package var allowHalfClose = false
+        /// Connections of one client address; `nil` is no limit.
+        package var maxConnectionsPerIP: Int?
 
         package init() {}
     }
 }
+
+/// A version of the PROXY protocol, or both of them.
+package enum ProxyProtocol: String, CaseIterable, Sendable { case v1, v2, any }
 
 /// Which requests go where.
 package struct Route: Equatable, Sendable {
@@ -259,6 +266,8 @@ package struct Cluster: Equatable, Sendable {
     package var keepalive = Keepalive()
     /// `nil` is plain HTTP.
     package var tls: ClientTLS?
+    /// The header that tells endpoints who the client is; `nil` where none does.
+    package var proxyProtocol: ProxyProtocol?
     package var hostHeader = HostHeader.preserve
     package var ceilings = Ceilings()
     package var concurrency = ConcurrencySettings()

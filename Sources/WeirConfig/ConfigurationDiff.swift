@@ -62,6 +62,9 @@ package enum ConfigurationDiff {
             if before.tls != after.tls {
                 parts.append(after.tls == nil ? "no TLS any more" : "tls changed")
             }
+            if before.proxyProtocol != after.proxyProtocol {
+                parts.append("proxy_protocol is now \(after.proxyProtocol?.rawValue ?? "off")")
+            }
             if before.limits != after.limits { parts.append("limits changed") }
             if before.trustedProxies != after.trustedProxies {
                 parts.append("trusted_proxies changed")
@@ -146,6 +149,9 @@ package enum ConfigurationDiff {
         if old.keepalive != new.keepalive { parts.append("keepalive changed") }
         if old.tls != new.tls {
             parts.append(new.tls == nil ? "no TLS any more" : "tls changed")
+        }
+        if old.proxyProtocol != new.proxyProtocol {
+            parts.append("proxy_protocol is now \(new.proxyProtocol?.rawValue ?? "off")")
         }
         if old.hostHeader != new.hostHeader { parts.append("host_header changed") }
         return parts + governors(old, new)

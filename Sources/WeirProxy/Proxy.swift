@@ -24,6 +24,8 @@ package final class Proxy {
     private(set) var isDraining = false
     let downstreams = DownstreamList()
     private var acceptors: [SocketAddress: Acceptor] = [:]
+    /// Connections that have yet to say whom they are from.
+    var greetings: [ObjectIdentifier: Greeting] = [:]
     private var freeExchanges = Spares<Exchange>(capacity: maxFreeExchanges)
     private var endedExchanges = Spares<Exchange>()
     private let whenIdle: () -> Void
@@ -107,6 +109,8 @@ package final class Proxy {
         let stopping = acceptors.values
         acceptors = [:]
         for acceptor in stopping { acceptor.stop() }
+        // They have asked for nothing yet.
+        for greeting in greetings.values { greeting.cut() }
         downstreams.forEach { $0.drain() }
         connectionEnded()
     }

@@ -86,6 +86,10 @@ package struct ListenerSettings: Equatable, Sendable {
     package var idleTimeout = Interval.seconds(60)
     /// A client that has ended its sending side is still answered.
     package var allowsHalfClose = false
+    /// The header that must precede each connection; `nil` where there is none.
+    package var proxyProtocol: ProxyHeader.Version?
+    /// Connections of one client address; `Int.max` is no limit.
+    package var connectionsPerAddress = Int.max
     package var trusted: [TrustedPrefix] = []
 
     package init() {}
@@ -214,6 +218,8 @@ package struct ClusterPlan: Sendable {
     package var hostHeader: HostHeader
     /// What connections to its endpoints speak TLS with; `nil` where they do not.
     package var tls: TLSClient?
+    /// The header that tells endpoints who the client is; `nil` where none does.
+    package var proxyProtocol: ProxyHeader.Version?
     package var counters: ClusterCounters
 
     package init(

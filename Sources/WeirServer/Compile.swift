@@ -64,6 +64,8 @@ struct Compiler {
         settings.sendBytesPerWindow = Self.bytes(limits.sendMinRate, in: limits.sendTimeout)
         settings.idleTimeout = limits.idleTimeout
         settings.allowsHalfClose = limits.allowHalfClose
+        settings.connectionsPerAddress = limits.maxConnectionsPerIP ?? .max
+        settings.proxyProtocol = listener.proxyProtocol?.version
         settings.trusted = listener.trustedProxies.compactMap { prefix in
             IPAddress(prefix.address).map {
                 .init(address: $0, bits: $0.isV4 ? prefix.bits + 96 : prefix.bits)
@@ -217,6 +219,7 @@ struct Compiler {
             maxIdle: cluster.keepalive.maxIdle, hostHeader: hostHeader,
             counters: registry.cluster(cluster.name, worker: worker))
         plan.tls = tls.clients[cluster.name]
+        plan.proxyProtocol = cluster.proxyProtocol?.version
         plan.shadowRefusal = shadowRefusal(of: cluster)
         plan.hasRetriesInShadow = retryModes(ofCluster: cluster.name).contains(.shadow)
         return plan
@@ -236,6 +239,16 @@ struct Compiler {
         case .dns(let host, let port, let every):
             let name = NameDirectory.Name(host: host, port: port, every: every)
             return names.addresses(name).map { KnownEndpoint(address: $0) }
+        }
+    }
+}
+
+extension ProxyProtocol {
+    var version: ProxyHeader.Version {
+        switch self {
+        case .v1: .v1
+        case .v2: .v2
+        case .any: .any
         }
     }
 }

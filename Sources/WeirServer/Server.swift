@@ -236,7 +236,9 @@ package final class Server {
                 guard let check = cluster.healthCheck, check.mode != .off,
                     let entry = clusters[cluster.name]
                 else { return nil }
-                return (entry, check, files.tls.clients[cluster.name])
+                return (
+                    entry, check, files.tls.clients[cluster.name], cluster.proxyProtocol?.version
+                )
             })
     }
 

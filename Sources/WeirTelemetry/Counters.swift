@@ -60,6 +60,10 @@ public enum WorkerCounter: Int, CaseIterable, Sendable {
     /// TLS handshakes with clients that were completed, those of them that took up an earlier
     /// session, and those that came to nothing.
     case handshakes, handshakesResumed, handshakeFailures
+    /// Connections without a PROXY header where there had to be one.
+    case greetingFailures
+    /// Connections that were refused since there were enough, in all or of their address.
+    case refusedConnections, refusedByAddress
 }
 
 /// What is counted for each route, before the duration buckets.

@@ -137,6 +137,17 @@ package enum MetricsText {
         out.family("downstream_bytes_sent_total", .counter, "Bytes sent to clients.")
         out.sample("downstream_bytes_sent_total", [:], totals.sum(.bytesSent))
         out.family(
+            "downstream_connections_refused_total", .counter,
+            "Client connections that were refused or given up before a request, by reason.")
+        let refused: [(String, WorkerCounter)] = [
+            ("max_connections", .refusedConnections),
+            ("max_connections_per_ip", .refusedByAddress), ("proxy_protocol", .greetingFailures),
+        ]
+        for (reason, counter) in refused {
+            out.sample(
+                "downstream_connections_refused_total", ["reason": reason], totals.sum(counter))
+        }
+        out.family(
             "weir_accept_failures_total", .counter,
             "Times that a listener paused since file descriptors ran out.")
         out.sample("weir_accept_failures_total", [:], totals.sum(.acceptFailures))

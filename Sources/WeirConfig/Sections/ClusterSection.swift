@@ -22,6 +22,11 @@ enum ClusterSection {
         "How idle upstream connections are kept.")
     static let tls = Key(
         "tls", .section(ClientTLSSection.decode), "TLS to endpoints; without it, plain HTTP.")
+    static let proxyProtocol = Key(
+        "proxy_protocol", .word([("off", ProxyProtocol?.none), ("v1", .v1), ("v2", .v2)]),
+        default: "off", reload: .newConnections,
+        "The PROXY protocol's header, by which endpoints are told who the client is. A connection "
+            + "then serves one request only, since it is one client's.")
     static let hostHeader = Key(
         "host_header", hostHeaderKind, default: "preserve",
         "What the endpoint reads as Host: the client's (preserve), the endpoint's address or the "
@@ -64,7 +69,8 @@ enum ClusterSection {
             """,
         keys: [
             name.entry, endpoints.entry, discovery.entry, loadBalancing.entry,
-            connectTimeout.entry, keepalive.entry, tls.entry, hostHeader.entry,
+            connectTimeout.entry, keepalive.entry, tls.entry, proxyProtocol.entry,
+            hostHeader.entry,
             circuitBreakers.entry, concurrency.entry, queue.entry, outlierDetection.entry,
             healthCheck.entry,
             slowStart.entry, breaker.entry, http2.entry,
@@ -105,6 +111,7 @@ enum ClusterSection {
         reader.read(connectTimeout, into: &cluster.connectTimeout)
         reader.read(keepalive, into: &cluster.keepalive)
         cluster.tls = reader.read(tls)
+        cluster.proxyProtocol = reader.read(proxyProtocol) ?? nil
         reader.read(hostHeader, into: &cluster.hostHeader)
         decodeGovernors(reader, into: &cluster)
         warnNoEffect(cluster, reader, report)

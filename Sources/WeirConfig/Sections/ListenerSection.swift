@@ -3,6 +3,8 @@
 import WeirTime
 
 enum ListenerSection {
+    private typealias Choice = (String, ProxyProtocol?)
+
     static let name = Key("name", .name, required: true, "Its name in logs and metrics; unique.")
     static let address = Key(
         "address", .listenAddress, required: true,
@@ -17,8 +19,11 @@ enum ListenerSection {
         "trusted_proxies", .list(of: .prefix, "prefixes", mayBeEmpty: true), default: "[]",
         "Peers whose X-Forwarded-* and X-Request-Id fields are believed.")
     static let proxyProtocol = Key(
-        "proxy_protocol", .word([("off", true)], later: ["v1", "v2", "any"]), default: "off",
-        "The PROXY protocol, which this release does not speak.")
+        "proxy_protocol", .word([("off", nil), ("v1", .v1), ("v2", .v2), ("any", .any)] as [Choice]),
+        default: "off", reload: .newConnections,
+        "The PROXY protocol's header, by which a load balancer says whom each connection is from; "
+            + "a connection without it is closed. The client's address is what it says, so that "
+            + "nobody but the balancer should reach the listener.")
 
     static let section = Section(
         "listener", at: "listeners[]", "Where weir accepts connections.",
@@ -50,11 +55,11 @@ enum ListenerSection {
         let tls = reader.read(tls)
         let limits = reader.read(limits)
         let trusted = reader.read(trustedProxies)
-        _ = reader.read(proxyProtocol)
         guard let name, let address else { return nil }
         var listener = Listener(name: name, address: address)
         listener.tls = tls
         if let limits { listener.limits = limits }
+        listener.proxyProtocol = reader.read(proxyProtocol) ?? nil
         if let trusted { listener.trustedProxies = trusted }
         return listener
     }
@@ -98,6 +103,12 @@ enum LimitsSection {
         "Whether a client that ends its sending side while it waits is still answered. Otherwise "
             + "it counts as gone, and the attempt at the endpoint is cancelled.")
 
+    static let maxConnectionsPerIP = Key(
+        "max_connections_per_ip", .orOff(.integer(1...1_000_000)), default: "off",
+        reload: .newConnections,
+        "Connections of one client address in the whole process; beyond them the answer is 503. "
+            + "IPv6 clients are told apart by their first 64 bits.")
+
     static let section = Section(
         "limits", at: "listeners[].limits", "Bounds on what one client may send, and how slowly.",
         example: """
@@ -112,8 +123,7 @@ enum LimitsSection {
         keys: [
             headerBytes.entry, headers.entry, uriBytes.entry, bodyBytes.entry, headerTimeout.entry,
             bodyTimeout.entry, bodyMinRate.entry, sendTimeout.entry, sendMinRate.entry,
-            idleTimeout.entry, allowHalfClose.entry,
-            .later("max_connections_per_ip", "a bound on connections by client address"),
+            idleTimeout.entry, allowHalfClose.entry, maxConnectionsPerIP.entry,
         ])
 
     static func decode(_ node: YAMLNode, _ report: Report) -> Listener.Limits? {
@@ -130,6 +140,7 @@ enum LimitsSection {
         reader.read(sendMinRate, into: &limits.sendMinRate)
         reader.read(idleTimeout, into: &limits.idleTimeout)
         reader.read(allowHalfClose, into: &limits.allowHalfClose)
+        limits.maxConnectionsPerIP = reader.read(maxConnectionsPerIP)?.value
         if limits.requestURIBytes > limits.requestHeaderBytes,
             let range = reader.valueRange(uriBytes) ?? reader.valueRange(headerBytes)
         {

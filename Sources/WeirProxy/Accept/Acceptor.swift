@@ -76,19 +76,47 @@ final class Acceptor: EventSource {
 
     private func take(_ socket: Int32, _ peer: SocketAddress) {
         proxy.counters.add(.connectionsAccepted)
-        guard proxy.budget.take() else { return refuse(socket, .ceiling) }
+        guard proxy.budget.take() else {
+            proxy.counters.add(.refusedConnections)
+            return refuse(socket, .ceiling)
+        }
         Socket.setNoDelay(socket)
+        guard let version = listener.settings.proxyProtocol else { return serve(socket, peer) }
+        let greeting = Greeting(
+            fd: socket, peer: peer, version: version, acceptor: self, proxy: proxy)
+        do {
+            try proxy.loop.add(greeting)
+        } catch {
+            // The connection closes its descriptor as it dies.
+            return giveUp()
+        }
+        greeting.start()
+    }
+
+    /// Serves a connection whose client is known, and for which there is room in the process.
+    func serve(_ socket: Int32, _ peer: SocketAddress) {
+        let limit = listener.settings.connectionsPerAddress
+        let counted = limit < .max ? peer.ip : nil
+        if let counted, !proxy.budget.byAddress.take(counted, limit: limit) {
+            proxy.budget.give()
+            proxy.counters.add(.refusedByAddress)
+            return refuse(socket, .ceiling)
+        }
         let connection = H1Downstream(fd: socket, peer: peer, listener: listener, proxy: proxy)
+        connection.isCountedByAddress = counted != nil
         do {
             if let tls = listener.tls { try connection.secure(by: tls) }
             try proxy.loop.add(connection)
         } catch {
-            // The connection closes its descriptor as it dies.
-            proxy.budget.give()
-            proxy.counters.add(.acceptFailures)
-            return
+            if let counted { proxy.budget.byAddress.give(counted) }
+            return giveUp()
         }
         connection.start()
+    }
+
+    private func giveUp() {
+        proxy.budget.give()
+        proxy.counters.add(.acceptFailures)
     }
 
     /// Takes one connection with the spare descriptor, so that its client is told at once.

@@ -6,6 +6,8 @@ import Synchronization
 package final class ConnectionBudget: Sendable {
     private let open = Atomic<Int>(0)
     private let limit: Atomic<Int>
+    /// The connections of each client address.
+    let byAddress = AddressBudget()
 
     package init(limit: Int) { self.limit = Atomic(limit) }
 

@@ -25,9 +25,9 @@ final class H1Downstream: Connection {
     let listener: Listener
     let peer: SocketAddress
     /// The peer's address; `nil` on a unix socket.
-    var peerAddress: IPAddress? {
-        if case .ip(let address, _) = peer { address } else { nil }
-    }
+    var peerAddress: IPAddress? { peer.ip }
+    /// It is one of its address's connections, which are bounded.
+    var isCountedByAddress = false
     let proxy: Proxy
     unowned(unsafe) var nextInList: H1Downstream?
     unowned(unsafe) var previousInList: H1Downstream?
@@ -385,6 +385,7 @@ final class H1Downstream: Connection {
         countSent()
         proxy.counters.subtract(.connectionsActive)
         proxy.budget.give()
+        if isCountedByAddress, let address = peer.ip { proxy.budget.byAddress.give(address) }
         proxy.downstreams.remove(self)
         closeNow()
         exchange?.downstreamGone()

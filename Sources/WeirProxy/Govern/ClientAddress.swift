@@ -23,6 +23,15 @@ extension Exchange {
         return nearest
     }
 
+    /// The header that tells an endpoint who the client is, and where it has connected to.
+    func proxyHeader(_ version: ProxyHeader.Version) -> [UInt8] {
+        guard let downstream else {
+            return ProxyHeader.write(version, source: nil, target: nil)
+        }
+        return ProxyHeader.write(
+            version, source: downstream.peer, target: Socket.localAddress(downstream.fd))
+    }
+
     /// The client speaks TLS.
     var isSecure: Bool { client?.use { $0.tls != nil } ?? false }
 

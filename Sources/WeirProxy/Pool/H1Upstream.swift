@@ -104,6 +104,13 @@ final class H1Upstream: Connection {
             pool.counters.add(.connectFailures)
             return fail(.connect)
         }
+        if let version = pool.proxyProtocol, let exchange {
+            let header = exchange.proxyHeader(version)
+            header.withUnsafeBytes {
+                gather($0)
+                flush()
+            }
+        }
         if let security { beginHandshake(security) } else { connected() }
         // The endpoint may have spoken or closed in the same event.
         if fd >= 0, !events.isDisjoint(with: [.readable, .peerEnded]) { super.ready(events) }

@@ -19,6 +19,8 @@ final class Pool {
     fileprivate(set) var maxIdle: Int
     /// What new connections speak TLS with; `nil` where they do not.
     fileprivate(set) var tls: TLSClientSession?
+    /// The header that new connections begin with; each is then for one client.
+    fileprivate(set) var proxyProtocol: ProxyHeader.Version?
     /// When a failed handshake was told last.
     private var toldAt = Instant.distantPast
     private var idle = Spares<H1Upstream>()
@@ -34,6 +36,7 @@ final class Pool {
         idleTimeout = cluster.idleTimeout
         maxIdle = cluster.maxIdle
         secure(by: cluster.tls)
+        proxyProtocol = cluster.proxyProtocol
     }
 
     /// New connections speak TLS by these settings from now on; those under others are not kept.
@@ -71,7 +74,9 @@ final class Pool {
 
     /// Keeps a connection that is ready for another request; `false` when there are enough.
     func keep(_ connection: H1Upstream) -> Bool {
-        guard idle.count < maxIdle, connection.security === tls else { return false }
+        guard idle.count < maxIdle, proxyProtocol == nil, connection.security === tls else {
+            return false
+        }
         idle.push(connection)
         counters.add(.connectionsIdle)
         return true
@@ -111,6 +116,8 @@ final class PoolTable {
             pool.idleTimeout = cluster.idleTimeout
             pool.maxIdle = cluster.maxIdle
             pool.secure(by: cluster.tls)
+            pool.proxyProtocol = cluster.proxyProtocol
+            if cluster.proxyProtocol != nil { pool.closeIdle() }
             return pool
         }
         let pool = Pool(cluster: cluster, endpoint: endpoint)

@@ -26,16 +26,20 @@ final class HealthChecker {
 
     /// Probes exactly these from now on. What is known of those that stay is kept.
     func watch(
-        _ wanted: [(entry: ClusterEntry, settings: HealthCheckSettings, tls: TLSClient?)]
+        _ wanted: [(
+            entry: ClusterEntry, settings: HealthCheckSettings, tls: TLSClient?,
+            greeting: ProxyHeader.Version?
+        )]
     ) {
         var kept: Set<Key> = []
-        for (entry, settings, tls) in wanted {
+        for (entry, settings, tls, greeting) in wanted {
             for (address, state) in entry.current {
                 let key = Key(cluster: entry.name, address: address)
                 kept.insert(key)
                 if let check = checks[key], check.governor === state.governor {
                     check.settings = settings
                     check.secure(by: tls)
+                    check.greeting = greeting
                     continue
                 }
                 checks[key]?.stop()
@@ -44,6 +48,7 @@ final class HealthChecker {
                     governor: state.governor, settings: settings,
                     chance: Chance(seed: chance.next()))
                 check.secure(by: tls)
+                check.greeting = greeting
                 checks[key] = check
             }
         }
@@ -68,6 +73,8 @@ private final class HealthCheck: TimerTarget {
     private let context: StreamContext
     private var loop: EventLoop { context.loop }
     private var security: TLSClientSession?
+    /// The header that connections begin with.
+    var greeting: ProxyHeader.Version?
     private let address: SocketAddress
     private var chance: Chance
     private var health = HealthState()
@@ -108,7 +115,8 @@ private final class HealthCheck: TimerTarget {
     override func timerFired() {
         do {
             probe = try HealthProbe(
-                context: context, address: address, settings: settings, security: security
+                context: context, address: address, settings: settings, security: security,
+                greeting: greeting
             ) { [unowned self] isWell in
                 probe = nil
                 ended(isWell)

@@ -12,6 +12,7 @@ final class HealthProbe: Connection {
 
     private let settings: HealthCheckSettings
     private let security: TLSClientSession?
+    private let greeting: ProxyHeader.Version?
     private let host: String
     private let onEnd: (Bool) -> Void
     private var timer = TimerID.none
@@ -22,13 +23,15 @@ final class HealthProbe: Connection {
     ///
     /// - Parameters:
     ///   - security: what HTTP probes speak TLS with; `nil` where they do not.
+    ///   - greeting: the header that connections begin with; it says that weir speaks for itself.
     ///   - onEnd: called once, from the loop, with whether the endpoint is well.
     init(
         context: StreamContext, address: SocketAddress, settings: HealthCheckSettings,
-        security: TLSClientSession?, onEnd: @escaping (Bool) -> Void
+        security: TLSClientSession?, greeting: ProxyHeader.Version?, onEnd: @escaping (Bool) -> Void
     ) throws(SystemError) {
         self.settings = settings
         self.security = security
+        self.greeting = greeting
         self.onEnd = onEnd
         host = address.description
         super.init(fd: try Socket.connect(to: address), context: context)
@@ -58,6 +61,13 @@ final class HealthProbe: Connection {
         guard Socket.pendingError(fd) == nil, !events.contains(.hungUp) else { return end(false) }
         isConnected = true
         guard case .http = settings.kind else { return end(true) }
+        if let greeting {
+            let header = ProxyHeader.write(greeting, source: nil, target: nil)
+            header.withUnsafeBytes {
+                gather($0)
+                flush()
+            }
+        }
         if let security {
             do {
                 try secure(as: security)
