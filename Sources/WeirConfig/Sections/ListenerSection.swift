@@ -19,7 +19,8 @@ enum ListenerSection {
         "trusted_proxies", .list(of: .prefix, "prefixes", mayBeEmpty: true), default: "[]",
         "Peers whose X-Forwarded-* and X-Request-Id fields are believed.")
     static let proxyProtocol = Key(
-        "proxy_protocol", .word([("off", nil), ("v1", .v1), ("v2", .v2), ("any", .any)] as [Choice]),
+        "proxy_protocol",
+        .word([("off", nil), ("v1", .v1), ("v2", .v2), ("any", .any)] as [Choice]),
         default: "off", reload: .newConnections,
         "The PROXY protocol's header, by which a load balancer says whom each connection is from; "
             + "a connection without it is closed. The client's address is what it says, so that "
