@@ -46,7 +46,7 @@ package final class AdminServer {
     package func start() throws(SystemError) {
         let fd: Int32
         if case .unix(let path) = address {
-            try Self.removeStaleSocket(path)
+            try Socket.removeStale(path)
             // Only the owner may connect; set before the file exists, so there is no gap.
             let mask = umask(0o177)
             defer { _ = umask(mask) }
@@ -71,20 +71,6 @@ package final class AdminServer {
         listener.close()
         for connection in Array(connections.values) { connection.stop() }
         if case .unix(let path) = address { _ = unlink(path) }
-    }
-
-    /// Removes the file that a process left behind; fails when somebody still answers there.
-    private static func removeStaleSocket(_ path: String) throws(SystemError) {
-        var status = stat()
-        guard lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFSOCK else { return }
-        do {
-            _ = Glibc.close(try Socket.connect(to: .unix(path: path)))
-        } catch {
-            // EAGAIN is a listener whose queue is full: alive.
-            if error.code == ECONNREFUSED { _ = unlink(path) }
-            return
-        }
-        throw SystemError(call: "bind", code: EADDRINUSE)
     }
 
     // MARK: Connections

@@ -41,6 +41,28 @@ package enum Socket {
         return fd
     }
 
+    /// Removes the file of a unix socket that a process left behind; fails when somebody still
+    /// answers there.
+    package static func removeStale(_ path: String) throws(SystemError) {
+        var status = stat()
+        guard lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFSOCK else { return }
+        do {
+            _ = close(try connect(to: .unix(path: path)))
+        } catch {
+            // EAGAIN is a listener whose queue is full: alive.
+            if error.code == ECONNREFUSED { _ = unlink(path) }
+            return
+        }
+        throw SystemError(call: "bind", code: EADDRINUSE)
+    }
+
+    /// Another descriptor for an open socket.
+    package static func duplicate(_ fd: Int32) throws(SystemError) -> Int32 {
+        let copy = fcntl(fd, F_DUPFD_CLOEXEC, 0)
+        guard copy >= 0 else { throw .last("fcntl") }
+        return copy
+    }
+
     private static func bind(
         to address: SocketAddress, sharing: Bool
     ) throws(SystemError) -> Int32 {

@@ -89,6 +89,7 @@ final class ListenerSockets {
         guard var target = SocketAddress(address) else {
             throw SystemError(call: "bind", code: EINVAL)
         }
+        if case .unix(let path) = target { return try openLocal(path) }
         var sockets: [Int32] = []
         for index in 0..<workers {
             do {
@@ -104,10 +105,41 @@ final class ListenerSockets {
         return Opened(address: target, sockets: sockets)
     }
 
-    func discard(_ pending: Pending) {
-        for opened in pending.fresh.values {
-            for fd in opened.sockets { _ = close(fd) }
+    /// Opens a unix socket, which all workers share: the kernel has no `SO_REUSEPORT` for them.
+    /// Who may connect is up to its folder, as with nginx.
+    private func openLocal(_ path: String) throws(SystemError) -> Opened {
+        let address = SocketAddress.unix(path: path)
+        try Socket.removeStale(path)
+        let first = try Socket.listen(on: address, exclusively: true)
+        var opened = Opened(address: address, sockets: [first])
+        do throws(SystemError) {
+            guard chmod(path, 0o666) == 0 else { throw SystemError.last("chmod") }
+            while opened.sockets.count < workers {
+                opened.sockets.append(try Socket.duplicate(first))
+            }
+        } catch {
+            Self.abandon(opened)
+            throw error
         }
+        return opened
+    }
+
+    private static func abandon(_ opened: Opened) {
+        for fd in opened.sockets { _ = close(fd) }
+        removeFile(opened)
+    }
+
+    private static func removeFile(_ opened: Opened) {
+        if case .unix(let path) = opened.address { _ = unlink(path) }
+    }
+
+    func discard(_ pending: Pending) {
+        for opened in pending.fresh.values { Self.abandon(opened) }
+    }
+
+    /// Removes the files of unix sockets, at the end of the process.
+    func removeFiles() {
+        for opened in opened.values { Self.removeFile(opened) }
     }
 
     /// Takes a configuration's sockets into use. Those it no longer names are forgotten here and
@@ -117,6 +149,10 @@ final class ListenerSockets {
         let named = Set(listeners.map(Identity.init))
         givenUp.formUnion(opened.keys)
         givenUp.subtract(named)
+        // What waits in a socket is still taken; nobody else gets in.
+        for (identity, opened) in opened where !named.contains(identity) {
+            Self.removeFile(opened)
+        }
         opened = opened.filter { named.contains($0.key) }
     }
 

@@ -330,6 +330,7 @@ package final class Server {
     private func shutDown() {
         for worker in workers { _ = worker.tell(.stop) }
         for worker in workers { worker.join() }
+        sockets.removeFiles()
         admin?.server.stop()
         ticker?.stop()
         checker?.stop()

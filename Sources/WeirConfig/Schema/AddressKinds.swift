@@ -4,16 +4,13 @@ import Glibc
 
 extension Kind where Value == Address {
     /// Where to listen: an IP literal and a port (0: the kernel picks one).
-    static let listenAddress = Kind(type: "IP:port or [IPv6]:port", bounds: nil) { node, report in
+    static let listenAddress = Kind(
+        type: "IP:port, [IPv6]:port or unix:/path", bounds: nil
+    ) { node, report in
         guard let text = string(node, report, "an address such as 127.0.0.1:8080") else {
             return nil
         }
-        if text.hasPrefix("unix:") {
-            report.error(
-                .notSupportedYet, at: node.range, "unix sockets are not supported here yet",
-                help: "expected an address such as 127.0.0.1:8080")
-            return nil
-        }
+        if text.hasPrefix("unix:") { return AddressText.unix(text, node, report) }
         return AddressText.ip(text, node, report, ports: 0...65535) {
             "listeners bind IP addresses; write 0.0.0.0:port for all of them"
         }
@@ -29,28 +26,17 @@ extension Kind where Value == Address {
                 "expected an IP address and port, or unix:/path"
             }
         }
-        let path = String(text.dropFirst("unix:".count))
-        let isLegal = path.hasPrefix("/") && path.utf8.count <= AddressText.maxUnixPath
-        guard isLegal, path.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F }) else {
-            report.error(
-                .badAddress, at: node.range, "\(Text.quoted(text)) is no unix socket address",
-                help: "expected unix:/path, at most \(AddressText.maxUnixPath) bytes of path")
-            return nil
-        }
-        return .unix(path: path)
+        return AddressText.unix(text, node, report)
     }
 
     /// Where an origin listens: an IP literal and a port.
-    static let endpointAddress = Kind(type: "IP:port or [IPv6]:port", bounds: nil) { node, report in
+    static let endpointAddress = Kind(
+        type: "IP:port, [IPv6]:port or unix:/path", bounds: nil
+    ) { node, report in
         guard let text = string(node, report, "an address such as 10.0.0.1:8080") else {
             return nil
         }
-        if text.hasPrefix("unix:") {
-            report.error(
-                .notSupportedYet, at: node.range, "unix sockets are not supported here yet",
-                help: "expected an address such as 10.0.0.1:8080")
-            return nil
-        }
+        if text.hasPrefix("unix:") { return AddressText.unix(text, node, report) }
         return AddressText.ip(text, node, report, ports: 1...65535) {
             "a name is resolved by: discovery: { dns: \(Text.printable(text)) }"
         }
@@ -212,6 +198,19 @@ enum AddressText {
                 help: "expected an address such as 127.0.0.1:8080 or [::1]:8080")
         }
         return nil
+    }
+
+    /// The address of a unix socket, `unix:` and an absolute path.
+    static func unix(_ text: String, _ node: YAMLNode, _ report: Report) -> Address? {
+        let path = String(text.dropFirst("unix:".count))
+        let isLegal = path.hasPrefix("/") && path.utf8.count <= maxUnixPath
+        guard isLegal, path.utf8.allSatisfy({ $0 > 0x20 && $0 != 0x7F }) else {
+            report.error(
+                .badAddress, at: node.range, "\(Text.quoted(text)) is no unix socket address",
+                help: "expected unix:/path, at most \(maxUnixPath) bytes of path")
+            return nil
+        }
+        return .unix(path: path)
     }
 
     /// Letters, digits, `-` and `_` in labels of at most 63 bytes, 253 in all.

@@ -115,6 +115,7 @@ enum ClusterSection {
         reader.read(hostHeader, into: &cluster.hostHeader)
         decodeGovernors(reader, into: &cluster)
         warnNoEffect(cluster, reader, report)
+        refuseUnprovable(cluster, reader, report)
         _ = reader.read(http2)
         return name == nil || source == nil ? nil : cluster
     }
@@ -147,6 +148,19 @@ enum ClusterSection {
                 .neverEjects, at: range, "a cluster of one endpoint never ejects it",
                 help: "ejection needs two or more endpoints; remove the key")
         }
+    }
+
+    /// A unix socket has no address that a certificate could be for.
+    private static func refuseUnprovable(
+        _ cluster: Cluster, _ reader: SectionReader, _ report: Report
+    ) {
+        guard let tls = cluster.tls, tls.verify, tls.serverName == nil,
+            case .endpoints(let endpoints) = cluster.source, let range = reader.keyRange(self.tls),
+            endpoints.contains(where: { if case .unix = $0.address { true } else { false } })
+        else { return }
+        report.error(
+            .missingKey, at: range, "'tls' to a unix socket needs the key 'server_name'",
+            help: "server_name: the name that the endpoint must prove")
     }
 
     /// An endpoint's state belongs to its address: two of one address would share it.

@@ -9,6 +9,8 @@ import WeirTime
 final class Pool {
     let address: SocketAddress
     let name: Text
+    /// What it is called in a `Host` where nothing else is known.
+    let authority: Text
     let state: EndpointState
     let governor: Borrowed<EndpointGovernor>
     /// The endpoint's number in the process.
@@ -28,6 +30,7 @@ final class Pool {
     fileprivate init(cluster: ClusterPlan, endpoint: EndpointPlan) {
         address = endpoint.address
         name = Text(endpoint.address.description)
+        authority = endpoint.address.ip == nil ? Text("localhost") : name
         state = endpoint.state
         governor = Borrowed(endpoint.state.governor)
         id = endpoint.state.governor.id

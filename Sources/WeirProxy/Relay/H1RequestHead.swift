@@ -27,7 +27,7 @@ enum H1RequestHead {
         let bound =
             message.count + 2 * Int(head.authority.length) + edits.lines.count
             + (route.prefixRewrite?.count ?? 0) + cluster.plan.hostHeader.length
-            + upstream.pool.name.count + Self.additions
+            + upstream.pool.authority.count + Self.additions
             + (exchange.clientCertificate?.forwarded.count ?? 0)
         var out = ByteWriter(upstream.reserve(bound))
         writeRequestLine(exchange, head, message, route, &out)
@@ -91,12 +91,12 @@ enum H1RequestHead {
         case .preserve:
             // An HTTP/1.0 client may have named none.
             if head.authority.isEmpty {
-                out.append(pool.name.bytes)
+                out.append(pool.authority.bytes)
             } else {
                 out.append(message[head.authority])
             }
         case .fixed(let text): out.append(text.bytes)
-        case .endpoint: out.append(pool.name.bytes)
+        case .endpoint: out.append(pool.authority.bytes)
         }
         out.append("\r\n")
     }

@@ -33,7 +33,7 @@ final class HealthProbe: Connection {
         self.security = security
         self.greeting = greeting
         self.onEnd = onEnd
-        host = address.description
+        host = address.ip == nil ? "localhost" : address.description
         super.init(fd: try Socket.connect(to: address), context: context)
         try context.loop.add(self)
         timer = context.loop.timers.add(self)

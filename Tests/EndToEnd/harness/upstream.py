@@ -133,10 +133,11 @@ class Connection(Wire):
 class RawUpstream:
     """Listens on a port of its own; `answer` maps a request to bytes, `handle` replaces all of it.
 
-    An answer of None closes the connection after the request was read. `tls` is an ssl.SSLContext.
+    An answer of None closes the connection after the request was read. `tls` is an ssl.SSLContext,
+    `path` that of a unix socket to listen on instead of a port.
     """
 
-    def __init__(self, answer=None, handle=None, port=0, backlog=1024, tls=None):
+    def __init__(self, answer=None, handle=None, port=0, backlog=1024, tls=None, path=None):
         self.answer = answer or (lambda request: ok())
         self.handle = handle or self.serve
         self.tls = tls
@@ -144,12 +145,17 @@ class RawUpstream:
         self.connections = []
         self.requests = []
         self.failures = []
-        self.socket = socket.socket()
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(("127.0.0.1", port))
+        self.is_local = path is not None
+        self.socket = socket.socket(socket.AF_UNIX if self.is_local else socket.AF_INET)
+        if self.is_local:
+            self.socket.bind(str(path))
+            self.address = f"unix:{path}"
+        else:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self.socket.bind(("127.0.0.1", port))
+            self.port = self.socket.getsockname()[1]
+            self.address = f"127.0.0.1:{self.port}"
         self.socket.listen(backlog)
-        self.port = self.socket.getsockname()[1]
-        self.address = f"127.0.0.1:{self.port}"
         self.is_stopped = False
         threading.Thread(target=self.accept, daemon=True).start()
 
@@ -162,7 +168,8 @@ class RawUpstream:
             if self.is_stopped:
                 sock.close()
                 return
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if not self.is_local:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self.changed:
                 connection = Connection(sock, self, len(self.connections))
                 self.connections.append(connection)
