@@ -4,8 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -38,6 +41,23 @@ int cweir_pipe(int ends[2], int size) {
     // A smaller pipe works as well, only with more calls.
     (void)fcntl(ends[1], F_SETPIPE_SZ, size);
     return 0;
+}
+
+int cweir_become(const char *name, uint32_t user, uint32_t group) {
+    // Kept over the change of user, then reduced to the one that binds ports below 1024.
+    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0) return -1;
+    if (initgroups(name, group) != 0) return -1;
+    if (setresgid(group, group, group) != 0) return -1;
+    if (setresuid(user, user, user) != 0) return -1;
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+    struct __user_cap_data_struct data[2] = {{0}};
+    data[0].permitted = data[0].effective = 1u << CAP_NET_BIND_SERVICE;
+    if (syscall(SYS_capset, &header, data) != 0) {
+        // One that it was not given: without any, then.
+        data[0].permitted = data[0].effective = 0;
+        if (syscall(SYS_capset, &header, data) != 0) return -1;
+    }
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
 void cweir_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }

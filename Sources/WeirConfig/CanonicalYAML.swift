@@ -45,6 +45,7 @@ extension Runtime {
                 $0.field("sample", Decimal.text(accessLog.sample))
             }
         }
+        if let user { out.field("user", quote(user)) }
         if let zone { out.field("zone", quote(zone)) }
         out.field("reason_header", reasonHeader.map(quote) ?? "off")
     }

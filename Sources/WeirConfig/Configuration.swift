@@ -63,6 +63,9 @@ package struct Runtime: Equatable, Sendable {
     /// Bytes of buffers in the whole process; beyond it new requests are refused.
     package var bufferMemory = 256 << 20
     package var accessLog: AccessLog?
+    /// Who the process becomes once its listeners are bound; `nil` leaves it as it is. Takes effect
+    /// at start only.
+    package var user: String?
     /// Where this process runs: endpoints of the same zone are preferred.
     package var zone: String?
     /// The response field that carries the code of weir's own refusals; `nil` is none. Lower case.

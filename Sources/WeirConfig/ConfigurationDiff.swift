@@ -31,6 +31,7 @@ package enum ConfigurationDiff {
     private static func runtime(_ old: Runtime, _ new: Runtime) -> [String] {
         var lines: [String] = []
         if old.workers != new.workers { lines.append("runtime.workers takes effect at restart") }
+        if old.user != new.user { lines.append("runtime.user takes effect at restart") }
         var changed: [String] = []
         if old.drainTimeout != new.drainTimeout {
             changed.append("drain_timeout \(Quantity.text(new.drainTimeout))")

@@ -152,6 +152,11 @@ package final class Server {
         do {
             let pending = try sockets.open(configuration.listeners)
             sockets.commit(pending, configuration.listeners)
+            // What is opened from here on is opened again later: it has to work as that user.
+            if let user = configuration.runtime.user {
+                let files = ReferencedFiles.watched(by: configuration)
+                try Privileges.become(user, reading: [file] + files.sorted())
+            }
         } catch {
             throw .system("\(error)")
         }

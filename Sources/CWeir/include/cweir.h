@@ -26,6 +26,9 @@ long cweir_random(void *buffer, size_t length);
 long cweir_splice(int from, int to, size_t length);
 /// Makes a non-blocking pipe of about `size` bytes; 0, or -1 with errno.
 int cweir_pipe(int ends[2], int size);
+/// Becomes another user for good, with no capability but to bind ports below 1024; 0, or -1 with
+/// errno. To be called by the only thread that there is.
+int cweir_become(const char *name, uint32_t user, uint32_t group);
 void cweir_name_thread(const char *name);
 int cweir_errno(void);
 /// Bytes the heap has handed out and not got back (mallinfo2), for memory tests and metrics.

@@ -19,6 +19,11 @@ enum RuntimeSection {
         "access_log", .section(AccessLogSection.decode), default: "none",
         "One line a request. Without it there is no access log.")
 
+    static let user = Key(
+        "user", .name, default: "none", reload: .restart,
+        "The user that weir becomes once its listeners are bound, when it is started as root. It "
+            + "keeps the right to bind ports below 1024 and no other; it must be able to read what "
+            + "the file names, and to write the log.")
     static let zone = Key(
         "zone", .name, default: "none",
         "Where this process runs: endpoints of the same zone are preferred.")
@@ -36,7 +41,7 @@ enum RuntimeSection {
             """,
         keys: [
             workers.entry, drainTimeout.entry, maxConnections.entry, bufferMemory.entry,
-            accessLog.entry, zone.entry, reasonHeader.entry,
+            accessLog.entry, user.entry, zone.entry, reasonHeader.entry,
             .later("tracing", "spans over OTLP"),
         ])
 
@@ -55,6 +60,7 @@ enum RuntimeSection {
         reader.read(maxConnections, into: &runtime.maxConnections)
         reader.read(bufferMemory, into: &runtime.bufferMemory)
         runtime.accessLog = reader.read(accessLog)
+        runtime.user = reader.read(user)
         runtime.zone = reader.read(zone)
         if let header = reader.read(reasonHeader) { runtime.reasonHeader = header.value }
         return runtime
