@@ -10,7 +10,9 @@
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
 #include <limits.h>
+#include <stdint.h>
 #include <string.h>
+#include <time.h>
 
 // The parameter's name must outlive the call that sets it up, as a C literal does.
 static inline int copenssl_hmac_sha256_init(
@@ -150,6 +152,46 @@ static inline void copenssl_set_ticket_callback(
     SSL_CTX_set_tlsext_ticket_key_evp_cb(context, callback);
 }
 
+// A ticket of TLS 1.3 is replaced at each use, with a time of its own: what bounds the sum is the time
+// of the handshake that all of them go back to, in which certificates were verified.
+static int copenssl_note_handshake(SSL *session, void *argument)
+{
+    (void)argument;
+    SSL_SESSION *own = SSL_get_session(session);
+    void *noted = NULL;
+    size_t count = 0;
+    long long now = (long long)time(NULL);
+    if (SSL_SESSION_get0_ticket_appdata(own, &noted, &count) && count == sizeof now) return 1;
+    return SSL_SESSION_set1_ticket_appdata(own, &now, sizeof now);
+}
+
+static SSL_TICKET_RETURN copenssl_judge_ticket(
+    SSL *session, SSL_SESSION *offered, const unsigned char *name, size_t length,
+    SSL_TICKET_STATUS status, void *argument)
+{
+    (void)session;
+    (void)name;
+    (void)length;
+    void *noted = NULL;
+    size_t count = 0;
+    long long then = 0, now = (long long)time(NULL);
+    if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW)
+        return SSL_TICKET_RETURN_IGNORE_RENEW;
+    if (!SSL_SESSION_get0_ticket_appdata(offered, &noted, &count) || count != sizeof then)
+        return SSL_TICKET_RETURN_IGNORE_RENEW;
+    memcpy(&then, noted, sizeof then);
+    if (now < then || now - then > (long long)(intptr_t)argument)
+        return SSL_TICKET_RETURN_IGNORE_RENEW;
+    return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+}
+
+/// Lets sessions be resumed for so many seconds after their first handshake; 1 or 0.
+static inline int copenssl_bound_tickets(SSL_CTX *context, long lifetime)
+{
+    return SSL_CTX_set_session_ticket_cb(
+        context, copenssl_note_handshake, copenssl_judge_ticket, (void *)(intptr_t)lifetime);
+}
+
 /// The key of a ticket's authentication code; 1 or 0.
 static inline int copenssl_set_ticket_mac(
     EVP_MAC_CTX *context, const unsigned char *secret, size_t count)
@@ -230,9 +272,9 @@ static inline int copenssl_expiry(const X509 *certificate, long long *seconds)
 }
 
 /// Until when an OCSP response holds, in seconds since 1970, or LLONG_MAX where it does not say;
-/// 0, or -1 where the bytes are no successful response.
+/// 0, or -1 where the bytes do not say that this certificate is good.
 static inline int copenssl_response_expiry(
-    const unsigned char *bytes, long count, long long *seconds)
+    const X509 *certificate, const unsigned char *bytes, long count, long long *seconds)
 {
     OCSP_RESPONSE *response = d2i_OCSP_RESPONSE(NULL, &bytes, count);
     OCSP_BASICRESP *basic = NULL;
@@ -240,12 +282,17 @@ static inline int copenssl_response_expiry(
     if (response != NULL && OCSP_response_status(response) == OCSP_RESPONSE_STATUS_SUCCESSFUL
         && (basic = OCSP_response_get1_basic(response)) != NULL && OCSP_resp_count(basic) > 0) {
         ASN1_GENERALIZEDTIME *next = NULL;
+        ASN1_INTEGER *serial = NULL;
         OCSP_SINGLERESP *single = OCSP_resp_get0(basic, 0);
-        OCSP_single_get0_status(single, NULL, NULL, NULL, &next);
+        int status = OCSP_single_get0_status(single, NULL, NULL, NULL, &next);
+        OCSP_id_get0_info(
+            NULL, NULL, NULL, &serial, (OCSP_CERTID *)OCSP_SINGLERESP_get0_id(single));
         ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
         int days = 0, rest = 0;
         *seconds = LLONG_MAX;
-        result = 0;
+        if (status == V_OCSP_CERTSTATUS_GOOD && serial != NULL
+            && ASN1_INTEGER_cmp(serial, X509_get0_serialNumber(certificate)) == 0)
+            result = 0;
         if (next != NULL && epoch != NULL && ASN1_TIME_diff(&days, &rest, epoch, next))
             *seconds = (long long)days * 86400 + rest;
         ASN1_TIME_free(epoch);

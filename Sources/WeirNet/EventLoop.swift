@@ -71,6 +71,8 @@ package final class EventLoop {
     private var deferred: [EventSource] = []
     private var resuming: [EventSource] = []
     private var isStopped = false
+    /// The sources that asked for it with `defer` have their turn.
+    private(set) var isResuming = false
 
     package init() throws(SystemError) {
         epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
@@ -191,6 +193,8 @@ package final class EventLoop {
         }
         if !deferred.isEmpty {
             swap(&deferred, &resuming)
+            isResuming = true
+            defer { isResuming = false }
             for source in resuming {
                 source.isQueued = false
                 if source.fd >= 0 { source.resume() }

@@ -12,7 +12,7 @@ package import WeirTime
 /// mounted alone into a container has no directory that would tell.
 package final class FileWatch: EventSource {
     /// What makes a file this one: nothing read by `stat` changes without the file being changed.
-    private struct Fingerprint: Equatable {
+    package struct Fingerprint: Equatable, Sendable {
         var device: UInt
         var inode: UInt
         var size: Int
@@ -136,7 +136,8 @@ extension FileWatch {
         return false
     }
 
-    private static func fingerprint(_ path: String) -> Fingerprint? {
+    /// What the file is now; `nil` where there is none.
+    package static func fingerprint(_ path: String) -> Fingerprint? {
         var status = stat()
         guard stat(path, &status) == 0 else { return nil }
         return Fingerprint(

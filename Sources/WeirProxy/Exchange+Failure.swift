@@ -11,6 +11,7 @@ extension Exchange {
     func upstreamFailed(_ failure: AttemptFailure, connection: H1Upstream) {
         if rival != nil, isRival(connection) { return dropRival(failure.outcome) }
         upstream = nil
+        if connection.tls != nil { record.isCutOff = true }
         if rival != nil {
             outcome = failure.outcome
             settlePermit()
@@ -61,7 +62,8 @@ extension Exchange {
         case .connect: refuse(.upstreamConnect)
         case .connectTimeout: refuse(.upstreamConnect, status: 504)
         // Where the end of a tunnel is not orderly, it is still its end.
-        case .reset: if record.isTunnel { finish() } else { refuse(.upstreamReset) }
+        case .reset:
+            if record.isTunnel, !record.isCutOff { finish() } else { refuse(.upstreamReset) }
         case .malformed: refuse(.upstreamProtocol)
         case .exhausted: refuse(.resourceExhausted)
         }

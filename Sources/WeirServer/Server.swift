@@ -37,6 +37,7 @@ package final class Server {
     private(set) var ticker: GovernorTicker?
     private var checker: HealthChecker?
     private var fileWatches: FileWatches?
+    private var recheck: Recheck?
     /// The keys of tickets: those of a listener that is changed stay good.
     let tickets = TLSTicketKeys()
     private var rotation: TicketRotation?
@@ -135,6 +136,7 @@ package final class Server {
             loop: loop, clusters: clusters, lines: lines, seed: Self.seed())
         checker = HealthChecker(loop: loop, seed: Self.seed())
         rotation = TicketRotation(loop: loop, tickets: tickets)
+        recheck = Recheck(loop: loop) { [unowned self] in recheckFiles() }
         fileWatches = FileWatches(loop: loop) { [unowned self] path in
             reload(trigger: "change of \(path)")
         }
@@ -249,9 +251,16 @@ package final class Server {
 
     /// Watches the files that the configuration names: a change is a reload.
     private func watchFiles() {
-        fileWatches?.keep(ReferencedFiles.watched(by: configuration)) { path, error in
-            ProcessLog.error("a file cannot be watched: \(error)", ["file": path])
-        }
+        let paths = ReferencedFiles.watched(by: configuration)
+        guard fileWatches?.keep(paths) == true else { return }
+        // Read before they were watched: whatever has changed in between is told by nobody.
+        recheck?.arm()
+    }
+
+    /// Reloads where a file is not what was read.
+    private func recheckFiles() {
+        let now = try? ReferencedFiles.read(for: configuration, tickets: tickets)
+        if now != files { reload(trigger: "file change") }
     }
 
     /// Compiles the configuration in use, with the endpoints known now, and hands it out.
@@ -348,26 +357,6 @@ package final class Server {
     var unreadiness: String? {
         if isDraining { return "draining" }
         return startedWorkers == workerCount ? nil : "starting"
-    }
-}
-
-/// Draws a new key for tickets now and then.
-private final class TicketRotation: TimerTarget {
-    private let loop: EventLoop
-    private let tickets: TLSTicketKeys
-    private var timer = TimerID.none
-
-    init(loop: EventLoop, tickets: TLSTicketKeys) {
-        self.loop = loop
-        self.tickets = tickets
-        super.init()
-        timer = loop.timers.add(self)
-        loop.timers.arm(timer, at: loop.now + TLSTicketKeys.rotation)
-    }
-
-    override func timerFired() {
-        tickets.rotate()
-        loop.timers.arm(timer, at: loop.now + TLSTicketKeys.rotation)
     }
 }
 

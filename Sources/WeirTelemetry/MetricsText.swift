@@ -21,12 +21,17 @@ package struct ServerGauges: Sendable {
         package var owner: (kind: String, name: String)
         /// The first name that it is for.
         package var name: String
+        /// The kind of its key, such as `ecdsa`.
+        package var key: String
         /// Unix seconds.
         package var expiry: Int64
 
-        package init(owner: (kind: String, name: String), name: String, expiry: Int64) {
+        package init(
+            owner: (kind: String, name: String), name: String, key: String, expiry: Int64
+        ) {
             self.owner = owner
             self.name = name
+            self.key = key
             self.expiry = expiry
         }
     }
@@ -175,7 +180,7 @@ package enum MetricsText {
                 "weir_certificate_expiry_timestamp_seconds",
                 [
                     "owner": certificate.owner.kind, "name": certificate.owner.name,
-                    "certificate": certificate.name,
+                    "certificate": certificate.name, "key": certificate.key,
                 ],
                 UInt64(clamping: certificate.expiry))
         }

@@ -6,6 +6,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
 
 import pytest
 
@@ -257,6 +258,33 @@ def test_a_session_is_not_resumed_under_another_authority(weir, upstream, author
         status(running, context, session=session)
 
 
+@pytest.mark.parametrize("versions", [V12, V13])
+def test_a_session_without_a_certificate_is_not_resumed_where_one_is_demanded(
+    weir, upstream, authority, shop, versions
+):
+    behind = upstream()
+    demand = {"client_ca": str(authority.certificate)}
+    running = weir(settings(behind, shop, client_certificate="optional", **demand))
+    context = authority.client(versions=versions)
+    with connect(running, context) as client:
+        client.request()
+        assert client.read().status == 200
+        session = client.sock.session
+    running.reload(settings(behind, shop, **demand))
+    with pytest.raises((ssl.SSLError, ConnectionError, AttributeError)):
+        status(running, context, session=session)
+
+
+def test_a_url_among_many_names_is_found(weir, upstream, authority, shop):
+    names = [f"DNS:n{number}.test" for number in range(40)] + ["URI:spiffe://test/last"]
+    behind = upstream()
+    made = settings(behind, shop, client_ca=str(authority.certificate), identify=[{"client_certificate": "san"}])
+    running = weir(made)
+    assert status(running, authority.client(authority.issue(*names))) == 200
+    assert running.wait_log(1)[0]["tenant"] == "spiffe://test/last"
+    assert behind.requests[0].one("x-forwarded-client-cert").count("DNS=") == 16
+
+
 # Reload
 
 
@@ -293,6 +321,38 @@ def test_a_bad_certificate_leaves_the_old_one(weir, upstream, authority, tmp_pat
     until(lambda: running.total("weir_config_last_reload_successful") == 1, "it is right again")
 
 
+def test_certificates_are_rotated_under_load_without_losing_a_request(weir, upstream, authority, tmp_path):
+    fresh = [authority.issue("DNS:shop.test") for _ in range(3)]
+    placed = type(fresh[0])(tmp_path / "shop.pem", tmp_path / "shop.key")
+    placed.install(fresh[0])
+    running = weir(settings(upstream(), placed))
+    context = authority.client()
+    wrong, stop = [], threading.Event()
+
+    def visit():
+        while not stop.is_set():
+            try:
+                with connect(running, context) as client:
+                    for _ in range(3):
+                        client.request()
+                        if client.read().status != 200:
+                            wrong.append("another status")
+            except (OSError, AttributeError) as error:
+                wrong.append(error)
+
+    visitors = [threading.Thread(target=visit) for _ in range(4)]
+    for visitor in visitors:
+        visitor.start()
+    for number in range(6):
+        placed.install(fresh[number % 3])
+        code, text = running.ask("POST", "/reload")
+        assert code == 200, text
+    stop.set()
+    for visitor in visitors:
+        visitor.join()
+    assert not wrong
+
+
 @pytest.mark.parametrize("what, words", [("missing", "No such file"), ("garbage", "no certificate in PEM")])
 def test_weir_does_not_start_without_its_certificate(weir, upstream, tmp_path, shop, what, words):
     chain = tmp_path / "chain.pem"
@@ -320,7 +380,7 @@ def test_expiry_is_told(weir, upstream, shop):
         ["openssl", "x509", "-in", shop.chain, "-noout", "-enddate"], capture_output=True, text=True
     ).stdout
     wanted = ssl.cert_time_to_seconds(text.strip().partition("=")[2])
-    labels = frozenset({("owner", "listener"), ("name", "edge"), ("certificate", "shop.test")})
+    labels = frozenset({("owner", "listener"), ("name", "edge"), ("certificate", "shop.test"), ("key", "ecdsa")})
     assert running.metrics()["weir_certificate_expiry_timestamp_seconds", labels] == wanted
 
 

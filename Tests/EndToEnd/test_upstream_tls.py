@@ -1,11 +1,13 @@
 """TLS to endpoints: who is believed, what is shown, and what a failed handshake looks like from outside."""
 
 import hashlib
+import socket
+import ssl
 import threading
 
 import pytest
 
-from harness import Authority, RawUpstream, cluster, configuration, forward, ok, until
+from harness import Authority, Client, RawUpstream, cluster, configuration, forward, listener, ok, until
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def endpoint(authority, proven):
 
 
 def settings(endpoint, tls, routes=None, **options):
-    return configuration([cluster("main", endpoint, tls=tls, **options)], routes)
+    return configuration([cluster("main", endpoint, tls=tls, **options)], routes, [listener()])
 
 
 def refusal(running):
@@ -95,11 +97,15 @@ def test_verification_can_be_left_out(weir, endpoint, authority, tmp_path):
     assert running.get().status == 200
 
 
-def test_weir_proves_itself(weir, endpoint, authority):
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_weir_proves_itself(weir, endpoint, authority, version):
     behind = endpoint(demands=True)
+    behind.tls.maximum_version = version
     tls = {"ca": str(authority.certificate)}
     running = weir(settings(behind, tls))
-    assert running.get().status == 502
+    # In TLS 1.3 it is told only after the handshake.
+    assert refusal(running) == (502, "upstream_connect")
+    assert "no TLS handshake with an endpoint" in running.stderr
     running.reload(settings(behind, tls | {"certificate": authority.issue("DNS:weir.test").files}))
     until(lambda: running.get().status == 200, "the certificate is shown")
 
@@ -204,6 +210,55 @@ def test_health_checks_speak_tls(weir, endpoint, authority):
         lambda: running.total("weir_endpoint_state", cluster="main", state="unhealthy") == 1,
         "a probe that fails to shake hands is a failed one",
     )
+
+
+def test_what_one_client_sends_touches_no_other_connection(weir, endpoint, authority):
+    shop = authority.issue("DNS:shop.test")
+    behind = endpoint()
+    made = settings(behind, {"ca": str(authority.certificate)}, keepalive={"max_idle": 0})
+    made["listeners"].append(listener("secure", tls={"certificates": [shop.files]}))
+    running = weir(made | {"runtime": {"workers": 1}})
+    secure = running.address("secure")
+    with Client(secure, tls=authority.client(), name="shop.test") as kept:
+        for _ in range(20):
+            with Client(secure) as stranger:
+                stranger.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" + b"\x16\x03\x03" * 300)
+                stranger.to_end(lambda piece: None)
+            assert running.get().status == 200
+            kept.request()
+            assert kept.read().status == 200
+    assert "no TLS handshake" not in running.stderr
+
+
+@pytest.mark.parametrize("is_orderly", [True, False])
+def test_tunnels_end_as_their_endpoint_says(weir, endpoint, authority, is_orderly):
+    ends = []
+
+    def handle(connection):
+        connection.read_head()
+        connection.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n")
+        assert connection.fill()
+        connection.send(connection.take(len(connection.buffer)))
+        if is_orderly:
+            # The client's end comes through TLS, as an end of TLS.
+            connection.sock.suppress_ragged_eofs = False
+            ends.append(connection.sock.recv(10))
+            connection.sock.unwrap()
+
+    running = weir(settings(endpoint(handle=handle), {"ca": str(authority.certificate)}))
+    with running.client() as client:
+        client.request(headers=["Connection: upgrade", "Upgrade: echo"])
+        assert client.read().status == 101
+        client.send(b"hello")
+        while len(client.buffer) < 5:
+            assert client.fill()
+        if is_orderly:
+            client.sock.shutdown(socket.SHUT_WR)
+        client.take(5)
+        assert not client.fill()
+    (line,) = running.wait_log(1)
+    assert line["reason"] == (None if is_orderly else "upstream_reset")
+    assert ends == ([b""] if is_orderly else [])
 
 
 def test_a_hundred_at_once(weir, endpoint, authority):

@@ -93,7 +93,7 @@ private func problem(_ body: () throws(TLSFailure) -> Void) -> String {
         #expect(
             problem { () throws(TLSFailure) in
                 _ = try TLSCredential(chain: chain, key: key, response: text)
-            }.hasPrefix("the OCSP response is none"))
+            }.hasPrefix("the OCSP response does not say"))
         let broken = chain + Array("-----BEGIN CERTIFICATE-----\nAAAA\n-----END".utf8)
         #expect(
             problem { () throws(TLSFailure) in _ = try TLSCredential(chain: broken, key: key) }

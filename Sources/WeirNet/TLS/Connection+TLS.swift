@@ -6,8 +6,6 @@ import Glibc
 extension Connection {
     /// Handshakes of a worker that go on in one turn of its loop, each some 0.1 to 1 ms.
     private static let handshakesPerTurn = 8
-    /// Reads in one call that may yield nothing but the protocol's own records.
-    private static let readsPerCall = 8
 
     /// Speaks TLS from now on, as the server.
     package final func secure(by server: TLSServer) throws(TLSFailure) {
@@ -19,39 +17,45 @@ extension Connection {
         let port = try context.tlsPort()
         let session = try TLSSession(client, port: port)
         tls = session
-        guard session.begin() else { throw TLSFailure(session.failure ?? "no handshake") }
+        let hasBegun = session.begin()
         sendRecords(of: port)
+        guard hasBegun else { throw TLSFailure(session.failure ?? "no handshake") }
     }
 
-    /// Receives records until they yield plaintext, which lies in the context's read buffer then.
+    /// Receives records once; their plaintext lies in the context's read buffer then. Where there
+    /// may be more, but nothing came of these, the connection is resumed.
     final func receive(through session: TLSSession, atMost limit: Int) -> Transfer {
         guard let port = context.port, !session.hasEnd else { return ended(session) }
-        let most = min(limit, TLSPort.inputBytes)
-        for _ in 0..<Self.readsPerCall {
-            let wasEstablished = session.isEstablished
-            if !wasEstablished,
-                !port.mayShake(turn: context.loop.turns, atMost: Self.handshakesPerTurn)
-            {
-                break
-            }
-            let received = receive(into: port.input, atMost: most)
-            guard case .bytes(let count) = received else { return received }
-            port.offer(count)
-            let opened = session.open(into: context.readBuffer, room: StreamContext.readBufferSize)
-            sendRecords(of: port)
-            if !wasEstablished, session.isEstablished { secured() }
-            guard fd >= 0 else { return .endOfStream }
-            switch opened {
-            case .bytes(let count):
-                // The end that came with them is told by the next read.
-                if session.hasEnd { isReadable = true }
-                return .bytes(count)
-            case .nothing: if !isReadable { return .wouldBlock }
-            case .ended, .failed: return ended(session)
-            }
+        let wasEstablished = session.isEstablished
+        let isClients = !wasEstablished && session.isServer
+        // In the order in which they came, and so at the end of the turn: whoever is new would
+        // otherwise be ahead of those who wait.
+        if isClients,
+            !context.loop.isResuming
+                || !port.mayShake(turn: context.loop.turns, atMost: Self.handshakesPerTurn)
+        {
+            context.loop.defer(self)
+            return .wouldBlock
         }
-        context.loop.defer(self)
-        return .wouldBlock
+        let received = receive(into: port.input, atMost: min(limit, TLSPort.inputBytes))
+        guard case .bytes(let count) = received else { return received }
+        let before = isClients ? session.progress : 0
+        let opened = session.open(
+            count, into: context.readBuffer, room: StreamContext.readBufferSize)
+        sendRecords(of: port)
+        if isClients, session.progress != before { port.shook() }
+        if !wasEstablished, session.isEstablished { secured() }
+        guard fd >= 0 else { return .endOfStream }
+        switch opened {
+        case .bytes(let count):
+            // The end that came with them is told by the next read.
+            if session.hasEnd { isReadable = true }
+            return .bytes(count)
+        case .nothing:
+            if isReadable { context.loop.defer(self) }
+            return .wouldBlock
+        case .ended, .failed: return ended(session)
+        }
     }
 
     private final func ended(_ session: TLSSession) -> Transfer {

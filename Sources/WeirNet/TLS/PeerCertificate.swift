@@ -14,6 +14,7 @@ package struct PeerCertificate: Sendable {
     /// Names beyond this are left out: a client's certificate must not fill the head that an
     /// endpoint reads.
     private static let maxNames = 16
+    private static let maxNamesRead = 1024
     private static let maxBytes = 1024
 
     init(_ certificate: OpaquePointer) {
@@ -35,7 +36,8 @@ package struct PeerCertificate: Sendable {
         let names = copenssl_alternative_names(certificate)
         defer { copenssl_free_names(names) }
         var machine: [UInt8] = []
-        for index in 0..<min(copenssl_name_count(names), Int32(Self.maxNames)) {
+        for index in 0..<min(copenssl_name_count(names), Int32(Self.maxNamesRead)) {
+            let isTold = index < Self.maxNames
             var start: UnsafePointer<UInt8>?
             var count: Int32 = 0
             let kind = copenssl_name_at(names, index, &start, &count)
@@ -44,10 +46,10 @@ package struct PeerCertificate: Sendable {
             switch kind {
             case GEN_URI:
                 if identity.isEmpty { identity = Array(bytes) }
-                add("URI", bytes)
+                if isTold { add("URI", bytes) }
             case GEN_DNS:
                 if machine.isEmpty { machine = Array(bytes) }
-                add("DNS", bytes)
+                if isTold { add("DNS", bytes) }
             default: break
             }
         }

@@ -29,6 +29,8 @@ package final class TLSClient: @unchecked Sendable, Equatable {
         guard copenssl_set_min_version(context, TLSVersion.v12.number) == 1,
             copenssl_set_groups(context, TLSServer.groups) == 1
         else { throw .last("OpenSSL lacks what weir offers") }
+        // An endpoint that may renegotiate may do so in the middle of a request.
+        copenssl_restrict(context)
         copenssl_set_mode(context, Int(SSL_MODE_RELEASE_BUFFERS))
         // Each worker keeps the last session of each endpoint by itself.
         copenssl_set_cache_mode(
@@ -77,6 +79,10 @@ package final class TLSClientSession {
     func makeSession() throws(TLSFailure) -> OpaquePointer {
         guard let session = SSL_new(client.context) else { throw .last("out of memory") }
         copenssl_set_owner(session, Unmanaged.passUnretained(self).toOpaque())
+        // Alternative names only, and a `*` for a whole label only (RFC 9525 section 6.3).
+        SSL_set_hostflags(
+            session,
+            UInt32(X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS))
         var isNamed = true
         let name = client.settings.name
         if let address = name == nil ? address : name.flatMap({ IPAddress($0) }) {

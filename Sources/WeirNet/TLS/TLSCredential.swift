@@ -46,7 +46,8 @@ package final class TLSCredential: @unchecked Sendable, Equatable {
         var responseSeconds: Int64 = 0
         if let response {
             isResponse =
-                copenssl_response_expiry(response, response.count, &responseSeconds) == 0
+                copenssl_response_expiry(
+                    leaf, response, response.count, &responseSeconds) == 0
         }
         responseExpiry = responseSeconds
         fingerprint = Self.digest(chain + [0] + key + [0] + (response ?? []))
@@ -55,8 +56,9 @@ package final class TLSCredential: @unchecked Sendable, Equatable {
             throw .last("the key is not the certificate's")
         }
         guard isResponse else {
-            throw .last("the OCSP response is none that says anything")
+            throw .last("the OCSP response does not say that this certificate is good")
         }
+        ERR_clear_error()
     }
 
     deinit {
@@ -71,6 +73,14 @@ package final class TLSCredential: @unchecked Sendable, Equatable {
 
     /// RSA and ECDSA certificates of one name stand side by side; two of one kind do not.
     var keyKind: Int32 { EVP_PKEY_get_base_id(key) }
+    /// `rsa`, `ecdsa` or `other`.
+    package var keyName: String {
+        switch keyKind {
+        case EVP_PKEY_RSA: "rsa"
+        case EVP_PKEY_EC: "ecdsa"
+        default: "other"
+        }
+    }
 
     // MARK: Reading
 
@@ -83,13 +93,11 @@ package final class TLSCredential: @unchecked Sendable, Equatable {
 
     /// All certificates of a PEM file, in its order; the caller frees them.
     static func certificates(_ file: [UInt8]) throws(TLSFailure) -> [OpaquePointer] {
-        guard let bio = BIO_new_mem_buf(file, Int32(clamping: file.count)) else {
-            throw .last("out of memory")
-        }
-        defer { BIO_free(bio) }
         var found: [OpaquePointer] = []
-        while let certificate = PEM_read_bio_X509(bio, nil, refusePassword, nil) {
-            found.append(certificate)
+        withBIO(on: file) { bio in
+            while let certificate = PEM_read_bio_X509(bio, nil, refusePassword, nil) {
+                found.append(certificate)
+            }
         }
         // The end of the file is an error like any other, and the only one that is none.
         let code = ERR_peek_last_error()
@@ -102,12 +110,20 @@ package final class TLSCredential: @unchecked Sendable, Equatable {
         return found
     }
 
-    private static func privateKey(_ file: [UInt8]) throws(TLSFailure) -> OpaquePointer {
-        guard let bio = BIO_new_mem_buf(file, Int32(clamping: file.count)) else {
-            throw .last("out of memory")
+    /// Calls `body` with a BIO that reads the bytes where they are; not at all without memory.
+    private static func withBIO(on file: [UInt8], _ body: (OpaquePointer) -> Void) {
+        file.withUnsafeBytes { bytes in
+            let bio = BIO_new_mem_buf(bytes.baseAddress, Int32(clamping: bytes.count))
+            guard let bio else { return }
+            body(bio)
+            BIO_free(bio)
         }
-        defer { BIO_free(bio) }
-        guard let key = PEM_read_bio_PrivateKey(bio, nil, refusePassword, nil) else {
+    }
+
+    private static func privateKey(_ file: [UInt8]) throws(TLSFailure) -> OpaquePointer {
+        var key: OpaquePointer?
+        withBIO(on: file) { key = PEM_read_bio_PrivateKey($0, nil, refusePassword, nil) }
+        guard let key else {
             throw .last("the key is no private key in PEM without a password")
         }
         return key

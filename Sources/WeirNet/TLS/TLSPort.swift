@@ -27,7 +27,7 @@ final class TLSPort {
     private let stage: UnsafeMutableRawPointer
     private var staged = 0
 
-    /// Handshakes that went on in this turn of the loop, and which turn that is.
+    /// Steps of clients' handshakes in this turn of the loop, and which turn that is.
     private var steps = 0
     private var turn: UInt64 = 0
 
@@ -60,18 +60,20 @@ final class TLSPort {
         SSL_set_bio(session, bio, bio)
     }
 
-    /// A handshake may go on in this turn. A flood of them takes most of a worker's time, but what
-    /// is established has its turn between any few.
+    /// A client's handshake may go on in this turn. A flood of them takes most of a worker's time,
+    /// but what is established has its turn between any few.
     func mayShake(turn: UInt64, atMost limit: Int) -> Bool {
         if turn != self.turn { (self.turn, steps) = (turn, 0) }
-        guard steps < limit else { return false }
-        steps += 1
-        return true
+        return steps < limit
     }
+
+    /// One has gone on, and not only taken a few bytes in.
+    func shook() { steps += 1 }
 
     // MARK: Reading
 
-    /// Gives the first `count` bytes of `input` to the session that reads next.
+    /// Gives the first `count` bytes of `input` to the session that reads next. Zero before a
+    /// session does anything else: no other's bytes may be taken for its own.
     func offer(_ count: Int) {
         memory.pointee.input = UnsafePointer(input.assumingMemoryBound(to: UInt8.self))
         memory.pointee.input_left = count

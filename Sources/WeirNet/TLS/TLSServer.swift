@@ -59,7 +59,8 @@ package final class TLSServer: @unchecked Sendable, Equatable {
         protocols = .allocate(capacity: list.count)
         _ = protocols.initialize(from: list)
         scope = TLSCredential.digest(
-            Array(name.utf8) + [0] + (settings.authorities?.fingerprint ?? []))
+            Array(name.utf8) + [0, settings.demandsCertificate ? 1 : 0]
+                + (settings.authorities?.fingerprint ?? []))
         try prepare(main)
         try add(Self.companions(of: first, among: settings.credentials), to: main)
         try addNames()
@@ -89,6 +90,9 @@ package final class TLSServer: @unchecked Sendable, Equatable {
         copenssl_set_cache_mode(context, Int(SSL_SESS_CACHE_OFF))
         SSL_CTX_set_timeout(context, Self.lifetime)
         copenssl_set_ticket_callback(context, ticketCallback)
+        guard copenssl_bound_tickets(context, Self.lifetime) == 1 else {
+            throw .last("tickets cannot be bounded")
+        }
         copenssl_set_name_callback(context, nameCallback)
         copenssl_set_status_callback(context, statusCallback)
         if !protocols.isEmpty { SSL_CTX_set_alpn_select_cb(context, protocolCallback, nil) }

@@ -22,7 +22,15 @@ package final class TLSSession {
     // Kept, since OpenSSL refers to it.
     private let server: TLSServer?
     private let client: TLSClientSession?
+    private let port: TLSPort
     private var end: Opened?
+    /// The peers have agreed on keys, and the peer is who it has to be. It stays so: OpenSSL calls
+    /// itself unfinished again while it reads what follows a handshake.
+    package private(set) var isEstablished = false
+    /// Bytes of records that came after the handshake and brought nothing.
+    private var idleBytes = 0
+    /// More of them is a peer that wants to keep this side busy: tickets are far less.
+    private static let mostIdleBytes = 64 << 10
     /// Why the session has failed, in OpenSSL's words.
     package private(set) var failure: String?
     /// The peer's certificate, once it was asked for.
@@ -33,6 +41,7 @@ package final class TLSSession {
         guard let session = SSL_new(server.main) else { throw .last("out of memory") }
         self.session = session
         self.server = server
+        self.port = port
         client = nil
         copenssl_set_owner(session, Unmanaged.passUnretained(server).toOpaque())
         port.attach(session)
@@ -44,6 +53,7 @@ package final class TLSSession {
         session = try client.makeSession()
         server = nil
         self.client = client
+        self.port = port
         port.attach(session)
         SSL_set_connect_state(session)
     }
@@ -54,8 +64,11 @@ package final class TLSSession {
         SSL_free(session)
     }
 
-    /// The peers have agreed on keys, and the peer is who it has to be.
-    package var isEstablished: Bool { SSL_is_init_finished(session) == 1 }
+    /// This side answers, and the other could ask for any number of handshakes.
+    var isServer: Bool { server != nil }
+
+    /// How far a handshake has come; what it is only matters in being another.
+    var progress: UInt32 { SSL_get_state(session).rawValue }
 
     /// The keys are those of an earlier session.
     package var isResumed: Bool { SSL_session_reused(session) == 1 }
@@ -91,14 +104,19 @@ package final class TLSSession {
 
     /// Begins a handshake, where this side speaks first.
     func begin() -> Bool {
+        port.offer(0)
+        ERR_clear_error()
         let result = SSL_do_handshake(session)
         return result == 1 || !fails(result)
     }
 
-    /// Opens the records that the port offers, all of them, into `plaintext`, which holds as much
-    /// as they can be and a record more.
-    func open(into plaintext: UnsafeMutableRawPointer, room: Int) -> Opened {
+    /// Opens `received` bytes of records, which lie in the port's input, into `plaintext`, which
+    /// holds as much as they can be and a record more.
+    func open(_ received: Int, into plaintext: UnsafeMutableRawPointer, room: Int) -> Opened {
         if let end { return end }
+        port.offer(received)
+        defer { port.offer(0) }
+        ERR_clear_error()
         var count = 0
         while count < room {
             var more = 0
@@ -114,7 +132,18 @@ package final class TLSSession {
             }
             break
         }
-        if count > 0 { return .bytes(count) }
+        if !isEstablished {
+            isEstablished = SSL_is_init_finished(session) == 1
+        } else if count == 0 {
+            idleBytes += received
+            if idleBytes > Self.mostIdleBytes {
+                fail("the peer sends nothing but the protocol's own")
+            }
+        }
+        if count > 0 {
+            idleBytes = 0
+            return .bytes(count)
+        }
         return end ?? .nothing
     }
 
@@ -145,6 +174,11 @@ package final class TLSSession {
             fail()
             return true
         }
+    }
+
+    private func fail(_ reason: String) {
+        failure = reason
+        end = .failed
     }
 
     private func fail() {

@@ -111,14 +111,9 @@ final class H1Downstream: Connection {
                 take(UnsafeMutableRawBufferPointer(start: context.readBuffer, count: count))
             case .wouldBlock: return
             case .endOfStream: return endOfInput()
-            case .failed: return inputFailed()
+            case .failed: return close()
             }
         }
-    }
-
-    private func inputFailed() {
-        if let tls, !tls.isEstablished { proxy.counters.add(.handshakeFailures) }
-        close()
     }
 
     private func take(_ fresh: UnsafeMutableRawBufferPointer) {
@@ -384,6 +379,9 @@ final class H1Downstream: Connection {
         timer = .none
         countSent()
         proxy.counters.subtract(.connectionsActive)
+        if let tls, !tls.isEstablished, bytesReceived > 0 {
+            proxy.counters.add(.handshakeFailures)
+        }
         proxy.budget.give()
         if isCountedByAddress, let address = peer.ip { proxy.budget.byAddress.give(address) }
         proxy.downstreams.remove(self)

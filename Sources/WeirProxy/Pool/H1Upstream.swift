@@ -189,7 +189,9 @@ final class H1Upstream: Connection {
     }
 
     private func inputFailed() {
-        guard state == .connecting else { return fail(.reset) }
+        // In TLS 1.3 an endpoint refuses weir's certificate only after weir has begun to ask.
+        let isRefused = tls?.failure != nil && !isReused && !hasAnswered
+        guard state == .connecting || isRefused else { return fail(.reset) }
         handshakeFailed(tls?.failure ?? "the endpoint has broken off")
     }
 

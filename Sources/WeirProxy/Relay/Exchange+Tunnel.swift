@@ -28,12 +28,19 @@ extension Exchange {
         guard let upstream else { return }
         upstream.flush()
         // Rule: the upstream's own end is taken up when it is read, after all that came before it.
-        Socket.shutdownSending(upstream.fd)
+        upstream.endSending()
     }
 
     func tunnelEndFromUpstream() {
         guard let downstream else { return }
         downstream.flush()
+        if let tls = upstream?.tls, !tls.hasOrderlyEnd {
+            // Anyone may have ended it: the client must not be told that it is complete.
+            record.isCutOff = true
+            upstream?.close()
+            upstream = nil
+            return attemptFailed(.reset, hasAnswered: true)
+        }
         if let upstream { release(upstream) }
         finish()
     }

@@ -28,6 +28,8 @@ struct ExchangeRecord {
     var requestBodyBytes: Int64 = 0
     var responseBodyBytes: Int64 = 0
     var isTunnel = false
+    /// The tunnel's end is nobody's word.
+    var isCutOff = false
     /// The client's word on where the request came from is believed.
     private(set) var isPeerTrusted = false
 

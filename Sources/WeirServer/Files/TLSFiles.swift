@@ -132,7 +132,13 @@ struct TLSFiles: Equatable {
     var certificates: [ServerGauges.Certificate] {
         var all: [ServerGauges.Certificate] = []
         for (name, server) in servers.sorted(by: { $0.key < $1.key }) {
-            all += server.settings.credentials.map { Self.gauge($0, of: "listener", name) }
+            var seen: Set<[String]> = []
+            for credential in server.settings.credentials {
+                // A second of one name and kind is never shown.
+                guard seen.insert([credential.names.first ?? "", credential.keyName]).inserted
+                else { continue }
+                all.append(Self.gauge(credential, of: "listener", name))
+            }
         }
         for (name, client) in clients.sorted(by: { $0.key < $1.key }) {
             guard let credential = client.settings.credential else { continue }
@@ -145,7 +151,8 @@ struct TLSFiles: Equatable {
         _ credential: TLSCredential, of kind: String, _ name: String
     ) -> ServerGauges.Certificate {
         ServerGauges.Certificate(
-            owner: (kind, name), name: credential.names.first ?? "", expiry: credential.expiry)
+            owner: (kind, name), name: credential.names.first ?? "", key: credential.keyName,
+            expiry: credential.expiry)
     }
 
     /// What differs from `old`, a line for each listener and cluster that both have.
