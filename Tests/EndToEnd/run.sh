@@ -33,6 +33,7 @@ fi
 
 export WEIR_BIN=$scratch/debug/weir
 export WEIR_ORIGIN=$scratch/debug/weir-origin
+export WEIR_TEST_SANITIZER=$sanitizer
 export WEIR_TEST_SLOWDOWN=${WEIR_TEST_SLOWDOWN:-$slowdown}
 # The backtracer hangs on a crash and hides the sanitizer's report.
 export SWIFT_BACKTRACE=enable=no

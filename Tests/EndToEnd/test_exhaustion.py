@@ -1,5 +1,6 @@
 """Out of descriptors, connections or memory: new work is shed with a reason, and all of it comes back."""
 
+import os
 import socket
 import threading
 from contextlib import ExitStack
@@ -187,6 +188,10 @@ def test_upstream_out_of_reach_and_back(weir, upstream):
     works_again(running)
 
 
+@pytest.mark.skipif(
+    os.environ.get("WEIR_TEST_SANITIZER") == "thread",
+    reason="the sanitizer finds names, and so what is suppressed, only where descriptors are left",
+)
 @pytest.mark.forced
 def test_too_few_descriptors_to_start(weir, upstream):
     """weir ends with a reason or serves with all of its workers; none is missing unseen."""
