@@ -6,7 +6,7 @@ export SWIFT_BACKTRACE := enable=no
 
 RELEASE := .build/release/weir
 CONFIG ?= configs/quickstart.yaml
-FUZZ_SECONDS ?= 30
+FUZZ_SECONDS ?= 20
 SEEDS ?= 200
 BENCH ?=
 DRILL ?=
