@@ -240,7 +240,7 @@ static inline int copenssl_name_count(const GENERAL_NAMES *names)
     return names == NULL ? 0 : sk_GENERAL_NAME_num(names);
 }
 
-/// The bytes of a name that is a DNS name (2), a URI (6) or an IP address (7); its kind, or -1.
+/// The bytes of a name that is a DNS name (2) or a URI (6); its kind, or -1.
 static inline int copenssl_name_at(
     const GENERAL_NAMES *names, int index, const unsigned char **bytes, int *count)
 {
@@ -249,7 +249,6 @@ static inline int copenssl_name_at(
     switch (name->type) {
     case GEN_DNS: text = name->d.dNSName; break;
     case GEN_URI: text = name->d.uniformResourceIdentifier; break;
-    case GEN_IPADD: text = name->d.iPAddress; break;
     default: return -1;
     }
     *bytes = ASN1_STRING_get0_data(text);
@@ -259,16 +258,21 @@ static inline int copenssl_name_at(
 
 static inline void copenssl_free_names(GENERAL_NAMES *names) { GENERAL_NAMES_free(names); }
 
+/// A time in seconds since 1970; 0, or -1 with `seconds` as it was.
+static inline int copenssl_seconds(const ASN1_TIME *time, long long *seconds)
+{
+    ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
+    int days = 0, rest = 0;
+    int ok = time != NULL && epoch != NULL && ASN1_TIME_diff(&days, &rest, epoch, time);
+    ASN1_TIME_free(epoch);
+    if (ok) *seconds = (long long)days * 86400 + rest;
+    return ok ? 0 : -1;
+}
+
 /// The end of a certificate's time, in seconds since 1970; 0 or -1.
 static inline int copenssl_expiry(const X509 *certificate, long long *seconds)
 {
-    const ASN1_TIME *end = X509_get0_notAfter(certificate);
-    ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
-    int days = 0, rest = 0;
-    int ok = end != NULL && epoch != NULL && ASN1_TIME_diff(&days, &rest, epoch, end);
-    ASN1_TIME_free(epoch);
-    *seconds = (long long)days * 86400 + rest;
-    return ok ? 0 : -1;
+    return copenssl_seconds(X509_get0_notAfter(certificate), seconds);
 }
 
 /// Until when an OCSP response holds, in seconds since 1970, or LLONG_MAX where it does not say;
@@ -287,15 +291,11 @@ static inline int copenssl_response_expiry(
         int status = OCSP_single_get0_status(single, NULL, NULL, NULL, &next);
         OCSP_id_get0_info(
             NULL, NULL, NULL, &serial, (OCSP_CERTID *)OCSP_SINGLERESP_get0_id(single));
-        ASN1_TIME *epoch = ASN1_TIME_set(NULL, 0);
-        int days = 0, rest = 0;
         *seconds = LLONG_MAX;
+        (void)copenssl_seconds(next, seconds);
         if (status == V_OCSP_CERTSTATUS_GOOD && serial != NULL
             && ASN1_INTEGER_cmp(serial, X509_get0_serialNumber(certificate)) == 0)
             result = 0;
-        if (next != NULL && epoch != NULL && ASN1_TIME_diff(&days, &rest, epoch, next))
-            *seconds = (long long)days * 86400 + rest;
-        ASN1_TIME_free(epoch);
     }
     OCSP_BASICRESP_free(basic);
     OCSP_RESPONSE_free(response);

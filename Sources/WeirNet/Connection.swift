@@ -224,6 +224,15 @@ open class Connection: EventSource {
         addPiece(UnsafeMutableRawPointer(mutating: start), bytes.count)
     }
 
+    /// Sends bytes at once, behind what is gathered already.
+    @discardableResult
+    package final func send(_ bytes: [UInt8]) -> SendState {
+        bytes.withUnsafeBytes {
+            gather($0)
+            return flush()
+        }
+    }
+
     @inline(__always)
     private final func startGathering() {
         if context.isGathering(self) { return }

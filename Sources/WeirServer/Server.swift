@@ -37,10 +37,10 @@ package final class Server {
     private(set) var ticker: GovernorTicker?
     private var checker: HealthChecker?
     private var fileWatches: FileWatches?
-    private var recheck: Recheck?
+    private var recheck: Chore?
     /// The keys of tickets: those of a listener that is changed stay good.
     let tickets = TLSTicketKeys()
-    private var rotation: TicketRotation?
+    private var rotation: Chore?
     let budget: ConnectionBudget
     let workerCount: Int
     private(set) var names: NameDirectory?
@@ -135,8 +135,9 @@ package final class Server {
         ticker = GovernorTicker(
             loop: loop, clusters: clusters, lines: lines, seed: Self.seed())
         checker = HealthChecker(loop: loop, seed: Self.seed())
-        rotation = TicketRotation(loop: loop, tickets: tickets)
-        recheck = Recheck(loop: loop) { [unowned self] in recheckFiles() }
+        rotation = Chore(loop: loop) { [unowned self] in rotateTickets() }
+        rotation?.arm(after: TLSTicketKeys.rotation)
+        recheck = Chore(loop: loop) { [unowned self] in recheckFiles() }
         fileWatches = FileWatches(loop: loop) { [unowned self] path in
             reload(trigger: "change of \(path)")
         }
@@ -255,6 +256,11 @@ package final class Server {
         guard fileWatches?.keep(paths) == true else { return }
         // Read before they were watched: whatever has changed in between is told by nobody.
         recheck?.arm()
+    }
+
+    private func rotateTickets() {
+        tickets.rotate()
+        rotation?.arm(after: TLSTicketKeys.rotation)
     }
 
     /// Reloads where a file is not what was read.

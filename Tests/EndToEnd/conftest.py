@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from harness import RawUpstream, Weir, cluster, configuration, patience
+from harness import Authority, RawUpstream, Weir, cluster, configuration, patience
 
 
 def pytest_collection_modifyitems(items):
@@ -72,6 +72,12 @@ def module_weir():
     start, finish = instances(KEEP)
     yield start
     finish()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    """Who signs the certificates of a module's tests."""
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture

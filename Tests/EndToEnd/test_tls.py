@@ -17,11 +17,6 @@ V13 = ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_3
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
 def shop(authority):
     return authority.issue("DNS:shop.test", "DNS:*.shop.test")
 

@@ -11,11 +11,6 @@ from harness import Authority, Client, RawUpstream, cluster, configuration, forw
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
 def proven(authority):
     """The certificate of an endpoint that has a name and an address."""
     return authority.issue("DNS:origin.test", "IP:127.0.0.1")

@@ -78,6 +78,13 @@ enum CertificateSection {
         keys: [chain.entry, key.entry, ocsp.entry])
 
     static func decode(_ node: YAMLNode, _ report: Report) -> CertificateFiles? {
+        decode(node, as: section, report)
+    }
+
+    /// Reads the files that a section has keys for.
+    static func decode(
+        _ node: YAMLNode, as section: Section, _ report: Report
+    ) -> CertificateFiles? {
         guard let reader = SectionReader(node, section, report) else { return nil }
         let key = reader.read(key)
         let ocsp = reader.read(ocsp)
@@ -158,9 +165,6 @@ enum ClientCertificateSection {
         keys: [CertificateSection.chain.entry, CertificateSection.key.entry])
 
     static func decode(_ node: YAMLNode, _ report: Report) -> CertificateFiles? {
-        guard let reader = SectionReader(node, section, report) else { return nil }
-        let key = reader.read(CertificateSection.key)
-        guard let chain = reader.read(CertificateSection.chain), let key else { return nil }
-        return CertificateFiles(chain: chain, key: key)
+        CertificateSection.decode(node, as: section, report)
     }
 }

@@ -33,24 +33,17 @@ package struct PeerCertificate: Sendable {
     }
 
     private mutating func addNames(of certificate: OpaquePointer) {
-        let names = copenssl_alternative_names(certificate)
-        defer { copenssl_free_names(names) }
         var machine: [UInt8] = []
-        for index in 0..<min(copenssl_name_count(names), Int32(Self.maxNamesRead)) {
+        AlternativeNames.forEach(of: certificate, atMost: Self.maxNamesRead) { index, kind, bytes in
+            guard bytes.count > 0, bytes.count <= Self.maxBytes else { return }
             let isTold = index < Self.maxNames
-            var start: UnsafePointer<UInt8>?
-            var count: Int32 = 0
-            let kind = copenssl_name_at(names, index, &start, &count)
-            let bytes = UnsafeRawBufferPointer(start: start, count: Int(count))
-            guard count > 0, bytes.count <= Self.maxBytes else { continue }
             switch kind {
-            case GEN_URI:
+            case .uri:
                 if identity.isEmpty { identity = Array(bytes) }
                 if isTold { add("URI", bytes) }
-            case GEN_DNS:
+            case .dns:
                 if machine.isEmpty { machine = Array(bytes) }
                 if isTold { add("DNS", bytes) }
-            default: break
             }
         }
         if identity.isEmpty { identity = machine }

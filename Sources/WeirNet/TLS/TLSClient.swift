@@ -42,13 +42,7 @@ package final class TLSClient: @unchecked Sendable, Equatable {
             throw .last("the system has no list of authorities")
         }
         SSL_CTX_set_verify(context, settings.isUnverified ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, nil)
-        guard let credential = settings.credential else { return }
-        guard SSL_CTX_use_certificate(context, credential.leaf) == 1,
-            SSL_CTX_use_PrivateKey(context, credential.key) == 1
-        else { throw .last("the certificate cannot be used") }
-        for certificate in credential.chain where copenssl_add_chain(context, certificate) != 1 {
-            throw .last("the chain cannot be used")
-        }
+        try settings.credential?.add(to: context)
     }
 
     deinit { SSL_CTX_free(context) }

@@ -82,6 +82,17 @@ package final class TLSCredential: @unchecked Sendable, Equatable {
         }
     }
 
+    /// Makes a context prove its name with this.
+    func add(to context: OpaquePointer) throws(TLSFailure) {
+        guard SSL_CTX_use_certificate(context, leaf) == 1,
+            SSL_CTX_use_PrivateKey(context, key) == 1
+        else { throw .last("the certificate cannot be used") }
+        // The chain belongs to the certificate that was set last.
+        for certificate in chain where copenssl_add_chain(context, certificate) != 1 {
+            throw .last("the chain cannot be used")
+        }
+    }
+
     // MARK: Reading
 
     static func digest(_ bytes: [UInt8]) -> [UInt8] {
@@ -132,14 +143,8 @@ package final class TLSCredential: @unchecked Sendable, Equatable {
     /// The DNS names of a certificate; its common name is none (RFC 9525 section 6.3).
     private static func names(of certificate: OpaquePointer) -> [String] {
         var found: [String] = []
-        let names = copenssl_alternative_names(certificate)
-        defer { copenssl_free_names(names) }
-        for index in 0..<copenssl_name_count(names) {
-            var bytes: UnsafePointer<UInt8>?
-            var count: Int32 = 0
-            guard copenssl_name_at(names, index, &bytes, &count) == GEN_DNS else { continue }
-            let name = UnsafeBufferPointer(start: bytes, count: Int(count))
-            found.append(String(decoding: name, as: UTF8.self).lowercased())
+        AlternativeNames.forEach(of: certificate) { _, kind, bytes in
+            if kind == .dns { found.append(String(decoding: bytes, as: UTF8.self).lowercased()) }
         }
         return found
     }

@@ -62,8 +62,9 @@ package final class TLSServer: @unchecked Sendable, Equatable {
             Array(name.utf8) + [0, settings.demandsCertificate ? 1 : 0]
                 + (settings.authorities?.fingerprint ?? []))
         try prepare(main)
-        try add(Self.companions(of: first, among: settings.credentials), to: main)
-        try addNames()
+        let shown = Self.companions(of: first, among: settings.credentials)
+        for credential in shown { try credential.add(to: main) }
+        try addNames(besides: shown)
     }
 
     deinit {
@@ -125,24 +126,8 @@ package final class TLSServer: @unchecked Sendable, Equatable {
             }
     }
 
-    private func add(
-        _ credentials: [TLSCredential], to context: OpaquePointer
-    ) throws(TLSFailure) {
-        for credential in credentials {
-            // The chain belongs to the certificate that was set last.
-            guard SSL_CTX_use_certificate(context, credential.leaf) == 1,
-                SSL_CTX_use_PrivateKey(context, credential.key) == 1
-            else { throw .last("the certificate cannot be used") }
-            for certificate in credential.chain {
-                guard copenssl_add_chain(context, certificate) == 1 else {
-                    throw .last("the chain cannot be used")
-                }
-            }
-        }
-    }
-
     /// A context for each name, shared by names with the same certificates.
-    private func addNames() throws(TLSFailure) {
+    private func addNames(besides shown: [TLSCredential]) throws(TLSFailure) {
         var named: [String: [TLSCredential]] = [:]
         for credential in settings.credentials {
             for name in credential.names {
@@ -151,10 +136,7 @@ package final class TLSServer: @unchecked Sendable, Equatable {
                 named[name] = others + [credential]
             }
         }
-        var made: [[ObjectIdentifier]: OpaquePointer] = [
-            Self.companions(of: settings.credentials[0], among: settings.credentials)
-                .map(ObjectIdentifier.init): main
-        ]
+        var made = [shown.map(ObjectIdentifier.init): main]
         for (name, credentials) in named.sorted(by: { $0.key < $1.key }) {
             let identity = credentials.map(ObjectIdentifier.init)
             let context: OpaquePointer
@@ -166,7 +148,7 @@ package final class TLSServer: @unchecked Sendable, Equatable {
                 }
                 others.append(fresh)
                 try prepare(fresh)
-                try add(credentials, to: fresh)
+                for credential in credentials { try credential.add(to: fresh) }
                 made[identity] = fresh
                 context = fresh
             }

@@ -105,11 +105,7 @@ final class H1Upstream: Connection {
             return fail(.connect)
         }
         if let version = pool.proxyProtocol, let exchange {
-            let header = exchange.proxyHeader(version)
-            header.withUnsafeBytes {
-                gather($0)
-                flush()
-            }
+            send(exchange.proxyHeader(version))
         }
         if let security { beginHandshake(security) } else { connected() }
         // The endpoint may have spoken or closed in the same event.

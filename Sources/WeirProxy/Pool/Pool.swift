@@ -16,13 +16,13 @@ final class Pool {
     /// The endpoint's number in the process.
     let id: UInt32
     let counters: ClusterCounters
-    fileprivate(set) var connectTimeout: Interval
-    fileprivate(set) var idleTimeout: Interval
-    fileprivate(set) var maxIdle: Int
+    private(set) var connectTimeout = Interval.zero
+    private(set) var idleTimeout = Interval.zero
+    private(set) var maxIdle = 0
     /// What new connections speak TLS with; `nil` where they do not.
-    fileprivate(set) var tls: TLSClientSession?
+    private(set) var tls: TLSClientSession?
     /// The header that new connections begin with; each is then for one client.
-    fileprivate(set) var proxyProtocol: ProxyHeader.Version?
+    private(set) var proxyProtocol: ProxyHeader.Version?
     /// When a failed handshake was told last.
     private var toldAt = Instant.distantPast
     private var idle = Spares<H1Upstream>()
@@ -35,15 +35,21 @@ final class Pool {
         governor = Borrowed(endpoint.state.governor)
         id = endpoint.state.governor.id
         counters = cluster.counters
+        adopt(cluster)
+    }
+
+    /// Takes over a cluster's settings, for connections that are made from now on.
+    fileprivate func adopt(_ cluster: ClusterPlan) {
         connectTimeout = cluster.connectTimeout
         idleTimeout = cluster.idleTimeout
         maxIdle = cluster.maxIdle
         secure(by: cluster.tls)
         proxyProtocol = cluster.proxyProtocol
+        if proxyProtocol != nil { closeIdle() }
     }
 
     /// New connections speak TLS by these settings from now on; those under others are not kept.
-    fileprivate func secure(by client: TLSClient?) {
+    private func secure(by client: TLSClient?) {
         guard client != tls?.client else { return }
         tls = client.map { TLSClientSession($0, address: address.ip) }
         closeIdle()
@@ -115,12 +121,7 @@ final class PoolTable {
     func pool(cluster: ClusterPlan, endpoint: EndpointPlan) -> Pool {
         let key = Key(cluster: cluster.name.description, address: endpoint.address)
         if let pool = pools[key] {
-            pool.connectTimeout = cluster.connectTimeout
-            pool.idleTimeout = cluster.idleTimeout
-            pool.maxIdle = cluster.maxIdle
-            pool.secure(by: cluster.tls)
-            pool.proxyProtocol = cluster.proxyProtocol
-            if cluster.proxyProtocol != nil { pool.closeIdle() }
+            pool.adopt(cluster)
             return pool
         }
         let pool = Pool(cluster: cluster, endpoint: endpoint)

@@ -3,29 +3,25 @@
 import WeirConfig
 import WeirNet
 
+/// Why a file cannot be used, with its place.
+struct FileFailure: Error, CustomStringConvertible {
+    let description: String
+}
+
 /// The files of one configuration.
 struct ReferencedFiles: Equatable {
     var tenants = TenantFile()
     var tokens = TokenKeys()
     var tls = TLSFiles()
 
-    /// Why a file cannot be used, with its place.
-    struct Failure: Error, CustomStringConvertible {
-        let description: String
-    }
-
     /// Reads the files that a configuration names.
     static func read(
         for configuration: Configuration, tickets: TLSTicketKeys
-    ) throws(Failure) -> ReferencedFiles {
-        do {
-            return ReferencedFiles(
-                tenants: try TenantFile.read(for: configuration),
-                tokens: try TokenKeys.read(for: configuration),
-                tls: try TLSFiles.read(for: configuration, tickets: tickets))
-        } catch {
-            throw Failure(description: "\(error)")
-        }
+    ) throws(FileFailure) -> ReferencedFiles {
+        ReferencedFiles(
+            tenants: try TenantFile.read(for: configuration),
+            tokens: try TokenKeys.read(for: configuration),
+            tls: try TLSFiles.read(for: configuration, tickets: tickets))
     }
 
     /// The files that are watched: a change of one is a reload.

@@ -13,17 +13,12 @@ struct TLSFiles: Equatable {
     /// By the cluster's name.
     private(set) var clients: [String: TLSClient] = [:]
 
-    /// Why a file cannot be used, with its place.
-    struct Failure: Error, CustomStringConvertible {
-        let description: String
-    }
-
     /// Reads the files of a configuration.
     ///
     /// - Parameter tickets: the process's, which outlive configurations.
     static func read(
         for configuration: Configuration, tickets: TLSTicketKeys
-    ) throws(Failure) -> TLSFiles {
+    ) throws(FileFailure) -> TLSFiles {
         var files = TLSFiles()
         for listener in configuration.listeners {
             guard let tls = listener.tls else { continue }
@@ -33,7 +28,7 @@ struct TLSFiles: Equatable {
                 files.servers[listener.name] = try TLSServer(
                     settings, name: listener.name, tickets: tickets)
             } catch {
-                throw Failure(description: "\(place): \(error)")
+                throw FileFailure(description: "\(place): \(error)")
             }
         }
         for cluster in configuration.clusters {
@@ -43,7 +38,7 @@ struct TLSFiles: Equatable {
             do {
                 files.clients[cluster.name] = try TLSClient(settings)
             } catch {
-                throw Failure(description: "\(place): \(error)")
+                throw FileFailure(description: "\(place): \(error)")
             }
         }
         return files
@@ -51,7 +46,7 @@ struct TLSFiles: Equatable {
 
     private static func settings(
         of tls: ServerTLS, _ place: String
-    ) throws(Failure) -> TLSServer.Settings {
+    ) throws(FileFailure) -> TLSServer.Settings {
         var credentials: [TLSCredential] = []
         for (index, files) in tls.certificates.enumerated() {
             credentials.append(try credential(files, "\(place).certificates[\(index)]"))
@@ -68,7 +63,7 @@ struct TLSFiles: Equatable {
 
     private static func settings(
         of tls: ClientTLS, _ source: Cluster.Source, _ place: String
-    ) throws(Failure) -> TLSClient.Settings {
+    ) throws(FileFailure) -> TLSClient.Settings {
         var settings = TLSClient.Settings()
         settings.isUnverified = !tls.verify
         settings.name = tls.serverName
@@ -82,7 +77,7 @@ struct TLSFiles: Equatable {
 
     private static func credential(
         _ files: CertificateFiles, _ place: String
-    ) throws(Failure) -> TLSCredential {
+    ) throws(FileFailure) -> TLSCredential {
         let chain = try bytes(files.chain, "\(place).chain")
         let key = try bytes(files.key, "\(place).key")
         var response: [UInt8]?
@@ -90,24 +85,24 @@ struct TLSFiles: Equatable {
         do {
             return try TLSCredential(chain: chain, key: key, response: response)
         } catch {
-            throw Failure(description: "\(place) '\(files.chain)': \(error)")
+            throw FileFailure(description: "\(place) '\(files.chain)': \(error)")
         }
     }
 
     private static func authorities(
         _ path: String, _ place: String
-    ) throws(Failure) -> TLSAuthorities {
+    ) throws(FileFailure) -> TLSAuthorities {
         let file = try bytes(path, place)
         do {
             return try TLSAuthorities(file)
         } catch {
-            throw Failure(description: "\(place) '\(path)': \(error)")
+            throw FileFailure(description: "\(place) '\(path)': \(error)")
         }
     }
 
-    private static func bytes(_ path: String, _ place: String) throws(Failure) -> [UInt8] {
+    private static func bytes(_ path: String, _ place: String) throws(FileFailure) -> [UInt8] {
         switch FileBytes.read(path, maxBytes: maxBytes) {
-        case .failure(let error): throw Failure(description: "\(place) '\(path)': \(error)")
+        case .failure(let error): throw FileFailure(description: "\(place) '\(path)': \(error)")
         case .success(let bytes): return bytes
         }
     }

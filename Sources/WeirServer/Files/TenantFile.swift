@@ -15,22 +15,17 @@ struct TenantFile: Equatable {
         a.assignments.elementsEqual(b.assignments) { $0.key == $1.key && $0.plan == $1.plan }
     }
 
-    /// Why a file cannot be used, with its place.
-    struct Failure: Error, CustomStringConvertible {
-        let description: String
-    }
-
     /// The file that a configuration names; an empty one where it names none.
-    static func read(for configuration: Configuration) throws(Failure) -> TenantFile {
+    static func read(for configuration: Configuration) throws(FileFailure) -> TenantFile {
         guard let tenants = configuration.tenants, case .file(let path) = tenants.assignments
         else { return TenantFile() }
         return try read(path, plans: tenants.plans.map(\.name))
     }
 
-    static func read(_ path: String, plans: [String]) throws(Failure) -> TenantFile {
+    static func read(_ path: String, plans: [String]) throws(FileFailure) -> TenantFile {
         switch FileBytes.read(path, maxBytes: maxBytes) {
         case .failure(let error):
-            throw Failure(description: "tenants.assignments.file '\(path)': \(error)")
+            throw FileFailure(description: "tenants.assignments.file '\(path)': \(error)")
         case .success(let bytes):
             return try parse(bytes, path: path, plans: plans)
         }
@@ -40,7 +35,7 @@ struct TenantFile: Equatable {
     /// hold anything but a comma and a line's end.
     static func parse(
         _ bytes: [UInt8], path: String, plans: [String]
-    ) throws(Failure) -> TenantFile {
+    ) throws(FileFailure) -> TenantFile {
         var file = TenantFile()
         let known = Set(plans)
         var seen: Set<[UInt8]> = []
@@ -50,22 +45,22 @@ struct TenantFile: Equatable {
             let text = trimmed(line)
             guard let first = text.first, first != UInt8(ascii: "#") else { continue }
             guard let comma = text.lastIndex(of: UInt8(ascii: ",")) else {
-                throw Failure(
+                throw FileFailure(
                     description: "\(path):\(number):1: error: expected key,plan; found no comma")
             }
             let key = Array(trimmed(text[..<comma]))
             let plan = String(decoding: trimmed(text[(comma + 1)...]), as: UTF8.self)
             guard !key.isEmpty else {
-                throw Failure(description: "\(path):\(number):1: error: the key is empty")
+                throw FileFailure(description: "\(path):\(number):1: error: the key is empty")
             }
             guard known.contains(plan) else {
                 let column = text.distance(from: text.startIndex, to: comma) + 2
-                throw Failure(
+                throw FileFailure(
                     description: "\(path):\(number):\(column): error: there is no plan '\(plan)'; "
                         + "plans: \(plans.joined(separator: ", "))")
             }
             guard seen.insert(key).inserted else {
-                throw Failure(
+                throw FileFailure(
                     description: "\(path):\(number):1: error: the key "
                         + "'\(String(decoding: key, as: UTF8.self))' has a plan already")
             }

@@ -25,13 +25,8 @@ struct TokenKeys: Equatable {
 
     private var keys: [Place: TokenKey] = [:]
 
-    /// Why a file cannot be used, with its place.
-    struct Failure: Error, CustomStringConvertible {
-        let description: String
-    }
-
     /// The keys of all files that a configuration names.
-    static func read(for configuration: Configuration) throws(Failure) -> TokenKeys {
+    static func read(for configuration: Configuration) throws(FileFailure) -> TokenKeys {
         var read = TokenKeys()
         for (index, identity) in (configuration.tenants?.identify ?? []).enumerated() {
             guard case .jwtClaim(let claim) = identity,
@@ -45,15 +40,15 @@ struct TokenKeys: Equatable {
         return read
     }
 
-    private static func read(_ place: Place, called name: String) throws(Failure) -> TokenKey {
+    private static func read(_ place: Place, called name: String) throws(FileFailure) -> TokenKey {
         switch FileBytes.read(place.file, maxBytes: maxBytes) {
         case .failure(let error):
-            throw Failure(description: "\(name): \(error)")
+            throw FileFailure(description: "\(name): \(error)")
         case .success(let bytes):
             do {
                 return try TokenKey(bytes, algorithm: place.algorithm)
             } catch {
-                throw Failure(description: "\(name): \(error)")
+                throw FileFailure(description: "\(name): \(error)")
             }
         }
     }

@@ -62,11 +62,7 @@ final class HealthProbe: Connection {
         isConnected = true
         guard case .http = settings.kind else { return end(true) }
         if let greeting {
-            let header = ProxyHeader.write(greeting, source: nil, target: nil)
-            header.withUnsafeBytes {
-                gather($0)
-                flush()
-            }
+            send(ProxyHeader.write(greeting, source: nil, target: nil))
         }
         if let security {
             do {
@@ -86,13 +82,8 @@ final class HealthProbe: Connection {
         let request =
             "GET \(path) HTTP/1.1\r\nhost: \(host)\r\nuser-agent: weir-health-check\r\n"
             + "connection: close\r\n\r\n"
-        var text = request
-        let state = text.withUTF8 { bytes in
-            gather(UnsafeRawBufferPointer(bytes))
-            return flush()
-        }
         // A fresh socket takes a few hundred bytes, or something is wrong with it.
-        if state != .sent { end(false) }
+        if send(Array(request.utf8)) != .sent { end(false) }
     }
 
     override func readReady() {
