@@ -51,11 +51,12 @@ let package = Package(
         .systemLibrary(name: "CCares"),
         .systemLibrary(name: "CPCRE2"),
         .systemLibrary(name: "COpenSSL"),
+        .systemLibrary(name: "CNghttp2"),
 
         layer("WeirTime", [], dataPlane),
         layer("WeirPolicy", ["WeirTime"], dataPlane),
         layer("WeirConfig", ["WeirTime", "WeirPolicy", "CYAML", "CPCRE2"]),
-        layer("WeirHTTP", ["CWeir"], dataPlane),
+        layer("WeirHTTP", ["CWeir", "CNghttp2"], dataPlane),
         layer("WeirNet", ["WeirTime", "CWeir", "CCares", "COpenSSL"], dataPlane),
         layer("WeirCrypto", ["COpenSSL"], dataPlane),
         layer("WeirTelemetry", ["WeirTime", "CWeir"], dataPlane),
@@ -120,5 +121,6 @@ if isFuzzed {
         fuzzer("Chunked", ["WeirHTTP"]),
         fuzzer("Config", ["WeirConfig"]),
         fuzzer("Proxy", ["WeirNet"]),
+        fuzzer("Http2", ["WeirHTTP"]),
     ]
 }

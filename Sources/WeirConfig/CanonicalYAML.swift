@@ -111,6 +111,7 @@ extension Listener.Limits {
         out.field("send_min_rate", Quantity.text(bytesPerSecond: Int64(sendMinRate)))
         out.field("idle_timeout", Quantity.text(idleTimeout))
         out.field("allow_half_close", allowHalfClose ? "true" : "false")
+        out.field("max_concurrent_streams", "\(maxConcurrentStreams)")
         out.field("max_connections_per_ip", maxConnectionsPerIP.map { "\($0)" } ?? "off")
     }
 }

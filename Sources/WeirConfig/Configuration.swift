@@ -120,6 +120,7 @@ package struct Listener: Equatable, Sendable {
         package var idleTimeout = Interval.seconds(60)
         /// A client that has ended its sending side while it waits is still answered.
         package var allowHalfClose = false
+        package var maxConcurrentStreams = 100
         /// Connections of one client address; `nil` is no limit.
         package var maxConnectionsPerIP: Int?
 

@@ -254,7 +254,7 @@ package enum Malformed: UInt8, CaseIterable, Error, Sendable {
     case tooManyFields, headTooLarge
     case hostMissing, hostInvalid, hostRepeated
     case contentLength, transferEncoding, lengthAndEncoding, unknownCoding
-    case connectionField, expectation, upgrade
+    case connectionField, expectation, upgrade, unknownProtocol
     case chunkSize, chunkEnd, trailer, trailerTooLarge
     case status
 
@@ -263,7 +263,7 @@ package enum Malformed: UInt8, CaseIterable, Error, Sendable {
         switch self {
         case .targetTooLong: 414
         case .tooManyFields, .headTooLarge, .trailerTooLarge: 431
-        case .unknownCoding: 501
+        case .unknownCoding, .unknownProtocol: 501
         case .version: 505
         case .expectation: 417
         default: 400

@@ -106,6 +106,20 @@ open class Connection: EventSource {
         super.init(fd: fd)
     }
 
+    /// Takes over the socket of a connection that has nothing to send, and what is spoken on it.
+    /// The loop is to be told of the new one.
+    package init(replacing other: Connection) {
+        context = other.context
+        if context.isGathering(other) { _ = other.flush() }
+        super.init(fd: other.context.loop.release(other))
+        tls = other.tls
+        other.tls = nil
+        isReadable = other.isReadable
+        hasPeerEnded = other.hasPeerEnded
+        bytesSent = other.bytesSent
+        bytesReceived = other.bytesReceived
+    }
+
     // MARK: To be overridden
 
     /// The queue has become empty after `queued`.

@@ -10,6 +10,10 @@ struct Borrowed<Object: AnyObject> {
     @inline(__always)
     init(_ object: Object) { reference = .passUnretained(object) }
 
+    /// What `toOpaque` of an unmanaged reference has given.
+    @inline(__always)
+    init(opaque: UnsafeMutableRawPointer) { reference = .fromOpaque(opaque) }
+
     /// The object, counted as usual: for ways that are seldom taken.
     @inline(__always)
     var object: Object { reference.takeUnretainedValue() }

@@ -118,7 +118,7 @@ extension Exchange {
         let refusal: Refusal =
             switch problem {
             case .targetTooLong, .tooManyFields, .headTooLarge, .trailerTooLarge: .headTooLarge
-            case .unknownCoding, .version, .expectation: .notImplemented
+            case .unknownCoding, .unknownProtocol, .version, .expectation: .notImplemented
             default: .badRequest
             }
         // A head that is not accepted says nothing that could be relied on.

@@ -51,7 +51,7 @@ extension Exchange {
     var isWaitingForClient: Bool {
         guard let upstream else { return false }
         if hasResponseBegun {
-            guard let downstream, downstream.queuedBytes > 0 else { return false }
+            guard let downstream, downstream.isBehind else { return false }
             touch()
             return true
         }

@@ -25,12 +25,13 @@ final class Exchange: TimerTarget {
     // the loop keeps a connection until the end of the turn in which it closes and says so here.
     /// The snapshot, which is kept above.
     private(set) var under: Borrowed<Snapshot>?
-    private(set) var client: Borrowed<H1Downstream>?
+    private(set) var client: Borrowed<DownstreamConnection>?
+    /// The client's connection, or its stream of the connection.
+    private(set) var downstream: Downstream?
     private(set) var matched: Borrowed<RoutePlan>?
     private(set) var destination: Borrowed<Cluster>?
     var target: Borrowed<Pool>?
     unowned(unsafe) var upstream: H1Upstream?
-    var downstream: H1Downstream? { client?.object }
     var route: RoutePlan? { matched?.object }
     var cluster: Cluster? { destination?.object }
     var pool: Pool? { target?.object }
@@ -104,23 +105,29 @@ final class Exchange: TimerTarget {
     }
 
     /// Begins the exchange on a connection whose head is complete, or was refused.
-    func begin(_ downstream: H1Downstream, startedAt: Instant) {
-        client = Borrowed(downstream)
+    func begin(_ side: Downstream, on connection: DownstreamConnection, startedAt: Instant) {
+        client = Borrowed(connection)
+        downstream = side
         snapshot = proxy.snapshot
         under = Borrowed(proxy.snapshot)
         phase = .decode
         proxy.counters.add(.requestsActive)
-        record.begin(startedAt: startedAt, now: now, downstream)
+        record.begin(startedAt: startedAt, now: now, side, on: connection)
         message.makeID(&proxy.chance)
     }
 
     /// The head is complete. `bytes` are copied: they must outlive the read buffer, for a replay
     /// and for the log.
     func headArrived(_ bytes: UnsafeRawBufferPointer, bodyFollows: Bool) {
+        keepHead(bytes, bodyFollows: bodyFollows)
+        findRoute()
+    }
+
+    /// The same where `findRoute` is to follow later.
+    func keepHead(_ bytes: UnsafeRawBufferPointer, bodyFollows: Bool) {
         isRequestComplete = !bodyFollows
         message.take(bytes, head)
         if record.isPeerTrusted { adoptRequestID() }
-        findRoute()
     }
 
     /// A trusted proxy has named the request already.
@@ -132,7 +139,7 @@ final class Exchange: TimerTarget {
 
     // MARK: FindRoute
 
-    private func findRoute() {
+    func findRoute() {
         phase = .findRoute
         if head.method == .connect || head.method == .trace {
             // What follows a CONNECT is not HTTP.
@@ -154,7 +161,7 @@ final class Exchange: TimerTarget {
     private func govern(_ route: RoutePlan, _ snapshot: Snapshot) {
         phase = .govern
         if case .length(let length) = head.framing,
-            length > downstream?.listener.settings.bodyBytes ?? .max
+            length > mostBodyBytes
         {
             return refuse(.bodyTooLarge)
         }
@@ -176,12 +183,14 @@ final class Exchange: TimerTarget {
         }
     }
 
+    private var mostBodyBytes: Int64 { client?.use { $0.listener.settings.bodyBytes } ?? .max }
+
     /// A part of the request's body, valid until the handler returns.
     func requestBody(_ bytes: UnsafeRawBufferPointer) {
         guard phase != .report else { return }
         record.requestBodyBytes &+= Int64(bytes.count)
         if isDiscarding { return }
-        if record.requestBodyBytes > downstream?.listener.settings.bodyBytes ?? .max {
+        if record.requestBodyBytes > mostBodyBytes {
             return refuse(.bodyTooLarge)
         }
         if isUpstreamReady, let upstream {
@@ -264,14 +273,13 @@ final class Exchange: TimerTarget {
 
     /// More of the response may be read from the endpoint.
     var acceptsResponseBody: Bool {
-        guard let client else { return false }
-        return client.use { $0.queuedBytes == 0 }
+        if let downstream { !downstream.isBehind } else { false }
     }
 
     /// An interim response, such as 100 or 103.
     func upstreamInterim(_ bytes: UnsafeRawBufferPointer, from connection: H1Upstream) {
         guard let downstream, !hasResponseBegun, head.minorVersion > 0, rival == nil else { return }
-        H1ResponseHead.writeInterim(proxy.responseHead, bytes, to: downstream)
+        downstream.sendInterim(proxy.responseHead, bytes)
         if awaitsContinue, proxy.responseHead.status == 100 {
             hasContinued = true
             downstream.resumeReading()
@@ -282,7 +290,7 @@ final class Exchange: TimerTarget {
     func upstreamHead(
         _ bytes: UnsafeRawBufferPointer, pool: Pool, from connection: H1Upstream
     ) {
-        guard let client, let matched else { return }
+        guard let downstream, let matched else { return }
         let status = proxy.responseHead.status
         if rival != nil, !isHeard(connection, status) { return }
         if status == 101, !head.wantsUpgrade {
@@ -292,13 +300,11 @@ final class Exchange: TimerTarget {
         if judge(status, bytes) { return }
         record.firstByte(now)
         record.status = status
-        let isWritten = client.use { downstream in
-            matched.use { route in
-                if let hedge = route.rules.hedge { hedge.record(now - record.attemptAt) }
-                return H1ResponseHead.write(
-                    self, proxy.responseHead, bytes, route: route,
-                    mayPersist: mayPersist && !awaitsContinue, to: downstream)
-            }
+        let isWritten = matched.use { route in
+            if let hedge = route.rules.hedge { hedge.record(now - record.attemptAt) }
+            return downstream.sendHead(
+                self, proxy.responseHead, bytes, route: route,
+                mayPersist: mayPersist && !awaitsContinue)
         }
         guard isWritten else { return upstreamMalformed() }
         hasResponseBegun = true
@@ -313,36 +319,28 @@ final class Exchange: TimerTarget {
 
     /// A part of the response's body, valid until the handler returns.
     func upstreamBody(_ bytes: UnsafeRawBufferPointer) {
-        guard let client, head.method != .head else { return }
+        guard let downstream, head.method != .head else { return }
         record.responseBodyBytes &+= Int64(bytes.count)
-        client.use { downstream in
-            downstream.writer.write(bytes, to: downstream)
-            if case .queued = downstream.flush() { downstream.watchSending() }
-        }
+        downstream.sendBody(bytes)
         touch()
     }
 
     /// Where the response's body may be moved without looking at it: it goes out as it comes in.
-    var bodySink: H1Downstream? {
-        guard let downstream, downstream.writer.mode == .length else { return nil }
-        return downstream
-    }
+    var bodySink: H1Downstream? { downstream?.bodySink }
 
     /// A part of the response's body has been moved to `bodySink`.
     func upstreamMoved(_ count: Int) {
         record.responseBodyBytes &+= Int64(count)
-        if let downstream, downstream.queuedBytes > 0 { downstream.watchSending() }
+        if let downstream, downstream.isBehind { downstream.watchSending() }
         touch()
     }
 
     /// The response is complete.
     func upstreamEnd(trailers: [UInt8], from upstream: H1Upstream) {
-        guard let client else { return }
-        client.use { downstream in
-            downstream.writer.end(trailers: trailers, to: downstream)
-            release(upstream)
-            finish(downstream)
-        }
+        guard let downstream else { return }
+        downstream.endBody(trailers: trailers)
+        release(upstream)
+        finish(downstream)
     }
 
     /// The client has taken all that was queued for it.
@@ -387,7 +385,7 @@ final class Exchange: TimerTarget {
         // what it sends next could be either.
         let isBodyCertain = isRequestComplete || !head.expectsContinue
         var keeps = mayPersist && isBodyCertain && downstream.canDiscardBody
-        if !reply.write(self, mayPersist: keeps, to: downstream) { keeps = false }
+        if !downstream.send(reply, self, mayPersist: keeps) { keeps = false }
         if !keeps { head.isPersistent = false }
         isDiscarding = !isRequestComplete && keeps
         held.clear(pool: proxy.context.pool)
@@ -418,13 +416,14 @@ final class Exchange: TimerTarget {
         finish(downstream)
     }
 
-    private func finish(_ downstream: H1Downstream) {
+    @inline(__always)
+    private func finish(_ downstream: Downstream) {
         guard phase != .report else { return }
         dropUpstream()
-        let persists = head.isPersistent && downstream.writer.mode != .untilClose
+        let mayPersist = head.isPersistent && !record.isTunnel
         downstream.flush()
         report()
-        downstream.exchangeEnded(mayPersist: persists && !record.isTunnel)
+        downstream.exchangeEnded(mayPersist: mayPersist)
     }
 
     // MARK: Report
@@ -446,6 +445,7 @@ final class Exchange: TimerTarget {
         snapshot = nil
         under = nil
         client = nil
+        downstream = nil
         matched = nil
         destination = nil
         target = nil

@@ -28,6 +28,13 @@ package final class Proxy {
     var greetings: [ObjectIdentifier: Greeting] = [:]
     private var freeExchanges = Spares<Exchange>(capacity: maxFreeExchanges)
     private var endedExchanges = Spares<Exchange>()
+    private var freeStreams = Spares<H2Stream>()
+    private var endedStreams = Spares<H2Stream>()
+    /// Connections that have something to send at the end of the turn.
+    private var pumps = Spares<H2Downstream>()
+    private var pumping = Spares<H2Downstream>()
+    /// What HTTP/2 sessions use in turn; made when the first of them comes.
+    private(set) lazy var h2Workspace = H2Session.Workspace()
     private let whenIdle: () -> Void
     /// Who waits here for a permit.
     var waitRoom: WaitRoom
@@ -155,6 +162,25 @@ package final class Proxy {
     /// handlers further up the stack may still ask it whether it has ended.
     func retire(_ exchange: Exchange) { endedExchanges.push(exchange) }
 
+    // MARK: HTTP/2
+
+    /// A stream that is nobody's, counted for whoever takes it.
+    func takeStream(on connection: H2Downstream) -> Unmanaged<H2Stream> {
+        freeStreams.popCounted() ?? .passRetained(H2Stream(on: connection))
+    }
+
+    /// Takes back a stream that is over, to be used again after this turn.
+    func retire(_ stream: Unmanaged<H2Stream>) { endedStreams.push(counted: stream) }
+
+    /// Sends what a connection has to send at the end of this turn.
+    func pumpLater(_ connection: H2Downstream) { pumps.push(connection) }
+
+    private func pump() {
+        swap(&pumps, &pumping)
+        while let connection = pumping.pop() { connection.pump() }
+        context.flush()
+    }
+
     // MARK: Verdicts
 
     /// Tells the requests that waited what became of them; what follows from that may decide about
@@ -196,6 +222,13 @@ package final class Proxy {
     /// Ends a turn of the loop.
     package func endTurn() {
         if !verdicts.isEmpty { deliverVerdicts() }
+        while pumps.count > 0 {
+            pump()
+            if !verdicts.isEmpty { deliverVerdicts() }
+        }
+        if endedStreams.count > 0 {
+            endedStreams.move(to: &freeStreams, atMost: Self.maxFreeExchanges) { _ in }
+        }
         guard endedExchanges.count > 0 else { return }
         endedExchanges.move(to: &freeExchanges, atMost: Self.maxFreeExchanges) { $0.reset() }
     }

@@ -86,6 +86,8 @@ package struct ListenerSettings: Equatable, Sendable {
     package var idleTimeout = Interval.seconds(60)
     /// A client that has ended its sending side is still answered.
     package var allowsHalfClose = false
+    /// Streams that a client may have open on one HTTP/2 connection.
+    package var maxStreams = 100
     /// The header that must precede each connection; `nil` where there is none.
     package var proxyProtocol: ProxyHeader.Version?
     /// Connections of one client address; `Int.max` is no limit.

@@ -19,11 +19,30 @@ struct Spares<Object: AnyObject>: ~Copyable {
 
     mutating func push(_ object: Object) { push(Unmanaged.passRetained(object)) }
 
+    /// Takes over a reference that is counted already.
+    mutating func push(counted reference: Unmanaged<Object>) { push(reference) }
+
     /// What was pushed last, or `nil`.
     mutating func pop() -> Object? {
         guard count > 0 else { return nil }
         count &-= 1
         return memory[count].takeRetainedValue()
+    }
+
+    /// Removes them all, calling `body` with each in the order in which they came.
+    mutating func drain(_ body: (Object) -> Void) {
+        for index in 0..<count {
+            memory[index]._withUnsafeGuaranteedRef(body)
+            memory[index].release()
+        }
+        count = 0
+    }
+
+    /// What was pushed last, still counted for whoever asks, or `nil`.
+    mutating func popCounted() -> Unmanaged<Object>? {
+        guard count > 0 else { return nil }
+        count &-= 1
+        return memory[count]
     }
 
     /// Removes the object, if it is here; looks at the last ones first.

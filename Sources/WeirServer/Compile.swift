@@ -64,6 +64,7 @@ struct Compiler {
         settings.sendBytesPerWindow = Self.bytes(limits.sendMinRate, in: limits.sendTimeout)
         settings.idleTimeout = limits.idleTimeout
         settings.allowsHalfClose = limits.allowHalfClose
+        settings.maxStreams = limits.maxConcurrentStreams
         settings.connectionsPerAddress = limits.maxConnectionsPerIP ?? .max
         settings.proxyProtocol = listener.proxyProtocol?.version
         settings.trusted = listener.trustedProxies.compactMap { prefix in

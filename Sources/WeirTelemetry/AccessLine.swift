@@ -73,8 +73,7 @@ package enum AccessLine {
         out.stringOrNull(cut(record.host))
         out.raw(",\"path\":")
         out.stringOrNull(cut(record.target, maxTargetBytes))
-        out.raw(
-            record.minorVersion == 0 ? ",\"protocol\":\"HTTP/1.0\"" : ",\"protocol\":\"HTTP/1.1\"")
+        out.raw(record.version.member)
         if let tls = record.tls {
             out.raw(",\"tls\":")
             writeWord(tls, &out)

@@ -44,8 +44,7 @@ package struct AccessRecord {
 
     /// When the request began.
     package var unixNanoseconds: Int64 = 0
-    /// 0 or 1: HTTP/1.x.
-    package var minorVersion: UInt8 = 1
+    package var version = HTTPVersion.http11
     /// The version of TLS that the client speaks; `nil` is none.
     package var tls: StaticString?
     /// 0: no answer was sent.
@@ -74,4 +73,18 @@ package struct AccessRecord {
     package var wouldRefuse: StaticString?
 
     package init() {}
+}
+
+/// The version of HTTP that a client speaks.
+package enum HTTPVersion: Sendable {
+    case http10, http11, http2
+
+    /// The member of the log's line that says so.
+    var member: StaticString {
+        switch self {
+        case .http10: ",\"protocol\":\"HTTP/1.0\""
+        case .http11: ",\"protocol\":\"HTTP/1.1\""
+        case .http2: ",\"protocol\":\"HTTP/2\""
+        }
+    }
 }

@@ -153,6 +153,14 @@ package enum MetricsText {
                 "downstream_connections_refused_total", ["reason": reason], totals.sum(counter))
         }
         out.family(
+            "downstream_http2_connections_total", .counter,
+            "Client connections that spoke HTTP/2.")
+        out.sample("downstream_http2_connections_total", [:], totals.sum(.http2Connections))
+        out.family(
+            "downstream_http2_floods_total", .counter,
+            "HTTP/2 connections that were ended since their clients asked for too much in vain.")
+        out.sample("downstream_http2_floods_total", [:], totals.sum(.http2Floods))
+        out.family(
             "weir_accept_failures_total", .counter,
             "Times that a listener paused since file descriptors ran out.")
         out.sample("weir_accept_failures_total", [:], totals.sum(.acceptFailures))

@@ -26,8 +26,15 @@ TLS_SCENARIOS = {
     "tls1k": ("TLS 1.3, 1 KB, 64 keep-alive connections", "/1k", 1),
     "tls100k": ("TLS 1.3, 100 KB, 64 keep-alive connections", "/100k", 1 / 8),
 }
+# Scenario: title, scheme, connections, streams of each.
+HTTP2_SCENARIOS = {
+    "h2c1": ("HTTP/2 by prior knowledge, 1 KB, 64 connections of one stream", "http", 64, 1),
+    "h2c8": ("HTTP/2 by prior knowledge, 1 KB, 8 connections of 8 streams", "http", 8, 8),
+    "h2tls1": ("HTTP/2 over TLS 1.3, 1 KB, 64 connections of one stream", "https", 64, 1),
+    "h2tls8": ("HTTP/2 over TLS 1.3, 1 KB, 8 connections of 8 streams", "https", 8, 8),
+}
 OTHERS = ["handshakes", "governed", "tenants", "idle", "instructions", "allocations", "routes"]
-SCENARIOS = [*CPU_SCENARIOS, *TLS_SCENARIOS, *OTHERS]
+SCENARIOS = [*CPU_SCENARIOS, *TLS_SCENARIOS, *HTTP2_SCENARIOS, *OTHERS]
 
 
 def arguments():
@@ -110,6 +117,24 @@ class Bench:
         loads = dict.fromkeys(
             makers, lambda port, count: stand.load_over_tls(port, max(count, 64), path)
         )
+        rows = measure.cpu_series(self.upstream, makers, self.options.rounds, requests, loads)
+        self.results[scenario] = rows
+        self.section(
+            f"{title}: {self.options.rounds} rounds of {requests} requests", report.cpu(rows)
+        )
+
+    def http2(self, scenario):
+        title, scheme, connections, streams = HTTP2_SCENARIOS[scenario]
+        requests = self.options.requests
+
+        def load(port, count):
+            count = max(count, connections * streams)
+            return stand.load_h2(port, count, "/1k", connections, streams, scheme)
+
+        makers = {
+            name: self.maker(name, tls=scheme == "https", http2=True) for name in self.names
+        }
+        loads = dict.fromkeys(makers, load)
         rows = measure.cpu_series(self.upstream, makers, self.options.rounds, requests, loads)
         self.results[scenario] = rows
         self.section(
@@ -256,6 +281,8 @@ class Bench:
                     self.cpu(scenario)
                 elif scenario in TLS_SCENARIOS:
                     self.tls(scenario)
+                elif scenario in HTTP2_SCENARIOS:
+                    self.http2(scenario)
                 else:
                     getattr(self, scenario)()
 

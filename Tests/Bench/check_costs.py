@@ -18,7 +18,11 @@ import stand
 
 CHECKS = ["instructions", "allocations", "idle"]
 # What is measured of a plain request and of one with every governor at work.
-LOADS = [("", stand.Weir, stand.load), ("governed_", stand.GovernedWeir, stand.load_by_tenants)]
+LOADS = [
+    ("", stand.Weir, stand.load),
+    ("governed_", stand.GovernedWeir, stand.load_by_tenants),
+    ("http2_", stand.Weir, stand.load_h2),
+]
 
 
 def main():

@@ -18,6 +18,8 @@ TARGETS = [
     ("100k", "nginx", 0.35),
     ("tls1k", "nginx", 0.80),
     ("tls1k", "haproxy", 0.80),
+    *[("h2c8", "nginx", 0.45), ("h2c8", "haproxy", 0.75), ("h2c8", "envoy", 0.30)],
+    *[("h2tls8", "nginx", 0.45), ("h2tls8", "haproxy", 0.75), ("h2tls8", "envoy", 0.30)],
     ("governed", "nginx", 0.85),
     ("governed", "haproxy", 0.85),
     ("governed", "envoy", 0.40),

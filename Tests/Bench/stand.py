@@ -9,7 +9,6 @@ import resource
 import shutil
 import signal
 import socket
-import ssl
 import subprocess
 import time
 import urllib.request
@@ -81,11 +80,20 @@ def load(port, requests, path="/1k", connections=64, *more):
 
 def load_over_tls(port, requests, path="/1k", connections=64):
     """As `load`, over TLS 1.3 with h2load; the handshakes of the connections are in it."""
+    return _h2load("https", port, requests, path, ["--h1", "-c", connections])
+
+
+def load_h2(port, requests, path="/1k", connections=8, streams=8, scheme="http"):
+    """As `load`, over HTTP/2 with h2load: by prior knowledge, or over TLS 1.3."""
+    return _h2load(scheme, port, requests, path, ["-c", connections, "-m", streams])
+
+
+def _h2load(scheme, port, requests, path, options):
     times = WORK / "h2load.times"
     times.unlink(missing_ok=True)
-    command = ["h2load", "--h1", "-n", requests, "-c", connections, f"--log-file={times}"]
+    command = ["h2load", "-n", requests, *options, f"--log-file={times}"]
     run = subprocess.run(
-        [str(word) for word in [*command, f"https://127.0.0.1:{port}{path}"]],
+        [str(word) for word in [*command, f"{scheme}://127.0.0.1:{port}{path}"]],
         capture_output=True,
         text=True,
         timeout=150,
@@ -94,9 +102,9 @@ def load_over_tls(port, requests, path="/1k", connections=64):
     body = re.search(r"\((\d+)\) data$", run.stdout, re.MULTILINE)
     right = f"status codes: {requests} 2xx, 0 3xx, 0 4xx, 0 5xx" in run.stdout
     # h2load has no option that asks for a version; what it got must be the one that is meant.
-    right = right and "TLS Protocol: TLSv1.3" in run.stdout
+    right = right and (scheme == "http" or "TLS Protocol: TLSv1.3" in run.stdout)
     if not (run.returncode == 0 and done and body and right) or int(body[1]) != requests * FILES[path]:
-        raise Failure(f"load on {path} over TLS failed: {run.stdout.strip()} {run.stderr.strip()}")
+        raise Failure(f"load of h2load on {path} failed: {run.stdout.strip()} {run.stderr.strip()}")
     taken = sorted(int(line.split()[2]) for line in times.read_text().splitlines())
     return {
         "seconds": float(done[1]) / (1000 if done[2] == "ms" else 1),
@@ -137,13 +145,14 @@ class Process:
     """A server made from a template in configs/, in a folder of its own."""
 
     name = template = None
-    #: What the template says where it speaks TLS.
-    secure = {}
+    #: What the template says where it speaks TLS, or HTTP/2 without it.
+    secure, clear_http2 = {}, {}
     configs = HERE / "configs"
     patience = 20
 
-    def __init__(self, folder, tls=False, **values):
+    def __init__(self, folder, tls=False, http2=False, **values):
         self.scheme = "https" if tls else "http"
+        self.http2 = http2
         self.folder = Path(folder) / f"{self.name}-{random.randrange(1 << 32):08x}"
         self.folder.mkdir(parents=True)
         self.port, self.control = free_port(), free_port()
@@ -159,7 +168,8 @@ class Process:
             "SSL": "",
             "TLS": "",
             "SCHEME": self.scheme,
-            **(self.secure if tls else {}),
+            **(self.secure if tls else self.clear_http2 if http2 else {}),
+            "ALPN": "h2" if http2 else "http/1.1",
             **values,
         }
         self.child = None
@@ -196,12 +206,12 @@ class Process:
         return self
 
     def _answers(self):
-        try:
-            url, anyone = f"{self.scheme}://127.0.0.1:{self.port}/1k", ssl._create_unverified_context()
-            with urllib.request.urlopen(url, timeout=2, context=anyone) as answer:
-                return len(answer.read()) == FILES["/1k"]
-        except OSError:
-            return False
+        version = "--http1.1" if not self.http2 else "--http2-prior-knowledge"
+        if self.http2 and self.scheme == "https":
+            version = "--http2"
+        url = f"{self.scheme}://127.0.0.1:{self.port}/1k"
+        run = subprocess.run(["curl", "-sSk", "-m", "2", version, url], capture_output=True)
+        return run.returncode == 0 and len(run.stdout) == FILES["/1k"]
 
     def stop(self):
         if self.child is None or self.child.poll() is not None:
@@ -266,7 +276,13 @@ class Nginx(Process):
         "TLS": f"        ssl_certificate {CERTIFICATE};\n        ssl_certificate_key {CERTIFICATE};\n"
         "        ssl_protocols TLSv1.2 TLSv1.3;\n",
     }
+    clear_http2 = {"SSL": " http2"}
     asked = 0
+
+    def __init__(self, folder, tls=False, http2=False, **values):
+        if tls and http2:
+            values["SSL"] = " ssl http2"
+        super().__init__(folder, tls, http2, **values)
 
     def command(self, config):
         return ["nginx", "-p", self.folder, "-c", config]
@@ -292,7 +308,8 @@ class Upstream(Nginx):
 
 class HAProxy(Process):
     name, template = "haproxy", "haproxy.cfg"
-    secure = {"TLS": f" ssl crt {CERTIFICATE} alpn http/1.1"}
+    secure = {"TLS": f" ssl crt {CERTIFICATE} alpn @ALPN@"}
+    clear_http2 = {"TLS": " proto h2"}
 
     def command(self, config):
         return ["haproxy", "-db", "-f", config]
@@ -325,7 +342,7 @@ class Envoy(Process):
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
           common_tls_context:
-            alpn_protocols: [http/1.1]
+            alpn_protocols: [@ALPN@]
             tls_params: {{ tls_maximum_protocol_version: TLSv1_3 }}
             tls_certificates:
             - certificate_chain: {{ filename: {CERTIFICATE} }}

@@ -451,7 +451,7 @@ case("Expect without a body", head("Expect: 100-continue"), Either(BAD, Forwarde
 
 # --- other protocols, and what follows a request
 
-case("HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", VERSION)
+case("almost an HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\r", VERSION)
 case("TLS ClientHello", bytes.fromhex("16030100a5010000a10303") + bytes(range(32, 64)) + bytes(130),
      Refused((400, 408), ("bad_request", "client_too_slow")))
 case("SSH banner", b"SSH-2.0-OpenSSH_9.2p1\r\n", Refused((400, 408), ("bad_request", "client_too_slow")))

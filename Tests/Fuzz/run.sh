@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs the fuzzers: run.sh [--keep] SECONDS [TARGET...], targets: request response chunked config proxy.
+# Runs the fuzzers: run.sh [--keep] SECONDS [TARGET...], targets: request response chunked config proxy http2.
 #
 # Works on a copy of the corpus; --keep puts the inputs that reached new code into corpus/found.
 # Exits with 1 on a finding, whose input then lies in .build/fuzz-artifacts.
@@ -19,9 +19,9 @@ fi
 [[ "${1:-}" =~ ^[1-9][0-9]*$ ]] || usage
 seconds=$1
 shift
-[ $# -gt 0 ] || set -- request response chunked config proxy
+[ $# -gt 0 ] || set -- request response chunked config proxy http2
 for target in "$@"; do
-    [[ "$target" =~ ^(request|response|chunked|config|proxy)$ ]] || usage
+    [[ "$target" =~ ^(request|response|chunked|config|proxy|http2)$ ]] || usage
 done
 
 # The backtracer would hang on a finding and hold the pipe.

@@ -21,7 +21,7 @@ package struct ServerTLS: Equatable, Sendable {
     package var certificates: [CertificateFiles]
     package var minVersion = MinVersion.v12
     /// What is spoken on top, the preferred one first.
-    package var alpn = ["http/1.1"]
+    package var alpn = ["h2", "http/1.1"]
     /// The authorities of clients' certificates; `nil` asks for none.
     package var clientCA: String?
     package var clientCertificate = Demand.required

@@ -104,6 +104,9 @@ enum LimitsSection {
         "Whether a client that ends its sending side while it waits is still answered. Otherwise "
             + "it counts as gone, and the attempt at the endpoint is cancelled.")
 
+    static let maxConcurrentStreams = Key(
+        "max_concurrent_streams", .integer(1...1000), default: "100", reload: .newConnections,
+        "Requests that a client may have under way on one HTTP/2 connection.")
     static let maxConnectionsPerIP = Key(
         "max_connections_per_ip", .orOff(.integer(1...1_000_000)), default: "off",
         reload: .newConnections,
@@ -124,7 +127,8 @@ enum LimitsSection {
         keys: [
             headerBytes.entry, headers.entry, uriBytes.entry, bodyBytes.entry, headerTimeout.entry,
             bodyTimeout.entry, bodyMinRate.entry, sendTimeout.entry, sendMinRate.entry,
-            idleTimeout.entry, allowHalfClose.entry, maxConnectionsPerIP.entry,
+            idleTimeout.entry, allowHalfClose.entry, maxConcurrentStreams.entry,
+            maxConnectionsPerIP.entry,
         ])
 
     static func decode(_ node: YAMLNode, _ report: Report) -> Listener.Limits? {
@@ -141,6 +145,7 @@ enum LimitsSection {
         reader.read(sendMinRate, into: &limits.sendMinRate)
         reader.read(idleTimeout, into: &limits.idleTimeout)
         reader.read(allowHalfClose, into: &limits.allowHalfClose)
+        reader.read(maxConcurrentStreams, into: &limits.maxConcurrentStreams)
         limits.maxConnectionsPerIP = reader.read(maxConnectionsPerIP)?.value
         if limits.requestURIBytes > limits.requestHeaderBytes,
             let range = reader.valueRange(uriBytes) ?? reader.valueRange(headerBytes)

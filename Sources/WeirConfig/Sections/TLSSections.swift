@@ -12,8 +12,8 @@ enum ServerTLSSection {
         default: "1.2", reload: .newConnections, "The least version of TLS that is spoken.")
     static let alpn = Key(
         "alpn",
-        .list(of: .word([("http/1.1", "http/1.1")], later: ["h2"]), "protocols", atMost: 4),
-        default: "[http/1.1]", reload: .newConnections,
+        .list(of: .word([("h2", "h2"), ("http/1.1", "http/1.1")]), "protocols", atMost: 4),
+        default: "[h2, http/1.1]", reload: .newConnections,
         "What is spoken on top of TLS, the preferred one first. A client that offers only others "
             + "is refused in the handshake.")
     static let clientCA = Key(

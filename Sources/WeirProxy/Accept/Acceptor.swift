@@ -152,6 +152,7 @@ final class Acceptor: EventSource {
     func stop() {
         accept(atMost: 4096)
         listener.isRemoved = true
+        proxy.downstreams.forEach { if $0.listener === listener { $0.listenerRemoved() } }
         proxy.loop.timers.remove(timer)
         timer = .none
         proxy.loop.remove(self)

@@ -3,16 +3,16 @@
 /// A list without allocation, so that a drain finds every connection.
 final class DownstreamList {
     private(set) var count = 0
-    private unowned(unsafe) var first: H1Downstream?
+    private unowned(unsafe) var first: DownstreamConnection?
 
-    func insert(_ connection: H1Downstream) {
+    func insert(_ connection: DownstreamConnection) {
         connection.nextInList = first
         first?.previousInList = connection
         first = connection
         count += 1
     }
 
-    func remove(_ connection: H1Downstream) {
+    func remove(_ connection: DownstreamConnection) {
         if let previous = connection.previousInList {
             previous.nextInList = connection.nextInList
         } else {
@@ -25,7 +25,7 @@ final class DownstreamList {
     }
 
     /// Visits each connection; the one being visited may leave the list.
-    func forEach(_ body: (H1Downstream) -> Void) {
+    func forEach(_ body: (DownstreamConnection) -> Void) {
         var connection = first
         while let current = connection {
             connection = current.nextInList

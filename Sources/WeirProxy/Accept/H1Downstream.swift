@@ -11,7 +11,7 @@ import WeirTime
 ///     idle --byte--> head --complete--> exchange --answered--> idle
 ///                     |                    |---101---> tunnel
 ///                     '----refused---------'-----close---> lingering --> closed
-final class H1Downstream: Connection {
+final class H1Downstream: DownstreamConnection {
     enum State: UInt8 { case idle, head, exchange, tunnel, lingering, closed }
 
     /// Reads before other connections get their turn.
@@ -22,18 +22,10 @@ final class H1Downstream: Connection {
     /// How long a closed connection still reads, so that its last answer is not lost in a reset.
     private static let lingerTime = Interval.seconds(2)
 
-    let listener: Listener
-    let peer: SocketAddress
-    /// The peer's address; `nil` on a unix socket.
-    var peerAddress: IPAddress? { peer.ip }
-    /// It is one of its address's connections, which are bounded.
-    var isCountedByAddress = false
-    let proxy: Proxy
-    unowned(unsafe) var nextInList: H1Downstream?
-    unowned(unsafe) var previousInList: H1Downstream?
-
     private(set) var state = State.idle
     private var isProcessing = false
+    /// It may yet turn out to speak HTTP/2.
+    private var isFresh = true
     /// A part of a head, or what the client sent ahead.
     private var incoming = ByteQueue()
     /// How much of a partial head the parser has seen.
@@ -42,7 +34,6 @@ final class H1Downstream: Connection {
     /// Exchanges begun in the turn `shareTurn` of the loop.
     private var share = 0
     private var shareTurn: UInt64 = 0
-    private var timer = TimerID.none
     /// When the first byte of the current head came.
     private var headStarted = Instant.distantPast
 
@@ -52,28 +43,15 @@ final class H1Downstream: Connection {
     private var isBodyComplete = true
 
     // The response's body, and whether it is being read.
-    private var countedBytesSent: UInt64 = 0
     var writer = H1BodyWriter()
     private var window = ProgressWindow()
 
-    init(fd: Int32, peer: SocketAddress, listener: Listener, proxy: Proxy) {
-        self.peer = peer
-        self.listener = listener
-        self.proxy = proxy
-        super.init(fd: fd, context: proxy.context)
-    }
-
     /// Begins to serve the connection, which is in the loop.
     func start() {
-        proxy.downstreams.insert(self)
+        enterList()
         proxy.counters.add(.connectionsActive)
-        timer = context.loop.timers.add(self)
         // A client that connects and says nothing has not earned the idle time of one that did.
         arm(after: listener.settings.headerTimeout)
-    }
-
-    private func arm(after interval: Interval) {
-        context.loop.timers.arm(timer, at: context.loop.now + interval)
     }
 
     // MARK: Reading
@@ -91,11 +69,6 @@ final class H1Downstream: Connection {
 
     private var hasHadItsShare: Bool {
         share >= Self.exchangesPerTurn && shareTurn == context.loop.turns
-    }
-
-    override func secured() {
-        proxy.counters.add(.handshakes)
-        if tls?.isResumed == true { proxy.counters.add(.handshakesResumed) }
     }
 
     override func readReady() {
@@ -160,6 +133,9 @@ final class H1Downstream: Connection {
             switch state {
             case .idle, .head:
                 guard queuedBytes == 0 else { return used }
+                if isFresh, let length = changeOver(UnsafeRawBufferPointer(rest)) {
+                    return used + length
+                }
                 if hasHadItsShare {
                     context.loop.defer(self)
                     return used
@@ -178,6 +154,33 @@ final class H1Downstream: Connection {
             }
         }
         return used
+    }
+
+    /// What a client of HTTP/2 begins with (RFC 9113 section 3.4).
+    private static let preface: StaticString = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+    /// Hands the connection over where its client speaks HTTP/2: as agreed under TLS, or else as
+    /// its first bytes say. The bytes used up, 0 while there are too few to tell; `nil` where it
+    /// speaks HTTP/1.
+    private func changeOver(_ bytes: UnsafeRawBufferPointer) -> Int? {
+        if let tls {
+            isFresh = FieldValue.equals(tls.agreedProtocol, "h2")
+        } else {
+            let preface = UnsafeRawBufferPointer(
+                start: Self.preface.utf8Start, count: Self.preface.utf8CodeUnitCount)
+            isFresh = Bytes.hasPrefix(preface, bytes.part(0, min(bytes.count, preface.count)))
+            if isFresh, bytes.count < preface.count { return 0 }
+        }
+        guard isFresh else { return nil }
+        state = .closed
+        let successor = H2Downstream(replacing: self)
+        do {
+            try context.loop.add(successor)
+            successor.start(bytes)
+        } catch {
+            successor.fail()
+        }
+        return bytes.count
     }
 
     /// Parses a head and begins its exchange; returns the head's length, 0 when it is not complete.
@@ -222,7 +225,7 @@ final class H1Downstream: Connection {
         share += 1
         writer.reset()
         context.loop.timers.disarm(timer)
-        exchange.begin(self, startedAt: headStarted)
+        exchange.begin(.h1(Borrowed(self)), on: self, startedAt: headStarted)
     }
 
     private func beginBody(_ framing: BodyFraming) {
@@ -308,16 +311,13 @@ final class H1Downstream: Connection {
         window.endSending()
         window.endReceiving()
         countSent()
-        guard mayPersist, isBodyComplete, !proxy.isDraining else { return linger() }
+        guard mayPersist, writer.mode != .untilClose, isBodyComplete, !proxy.isDraining else {
+            return linger()
+        }
         state = .idle
         headSeen = 0
         arm(after: listener.settings.idleTimeout)
         if !isProcessing, isReadable || !incoming.isEmpty { context.loop.defer(self) }
-    }
-
-    private func countSent() {
-        proxy.counters.add(.bytesSent, bytesSent &- countedBytesSent)
-        countedBytesSent = bytesSent
     }
 
     /// Both sides speak another protocol from now on.
@@ -335,8 +335,7 @@ final class H1Downstream: Connection {
         close()
     }
 
-    /// Ends an idle connection now, and any other after its exchange.
-    func drain() {
+    override func drain() {
         guard state == .idle else { return }
         // A request that has come already is answered: its client cannot know that it was late.
         isReadable = true
@@ -345,8 +344,7 @@ final class H1Downstream: Connection {
         if state == .idle { linger() }
     }
 
-    /// Ends the connection now, whatever it is doing; who still waits for an answer is told why.
-    func cut() {
+    override func cut() {
         exchange?.refuse(.draining)
         context.flush()
         close()
@@ -375,17 +373,7 @@ final class H1Downstream: Connection {
         let exchange = self.exchange
         self.exchange = nil
         incoming.clear(pool: context.pool)
-        context.loop.timers.remove(timer)
-        timer = .none
-        countSent()
-        proxy.counters.subtract(.connectionsActive)
-        if let tls, !tls.isEstablished, bytesReceived > 0 {
-            proxy.counters.add(.handshakeFailures)
-        }
-        proxy.budget.give()
-        if isCountedByAddress, let address = peer.ip { proxy.budget.byAddress.give(address) }
-        proxy.downstreams.remove(self)
-        closeNow()
+        leave()
         exchange?.downstreamGone()
         proxy.connectionEnded()
     }
@@ -442,7 +430,7 @@ final class H1Downstream: Connection {
         let deadline = context.loop.now + listener.settings.sendTimeout
         guard window.beginSending(bytesAcknowledged, until: deadline) else { return }
         if context.loop.timers.deadline(of: timer) > deadline {
-            context.loop.timers.arm(timer, at: deadline)
+            arm(at: deadline)
         }
     }
 
@@ -486,6 +474,6 @@ final class H1Downstream: Connection {
             beginReceivingWindow()
         }
         let next = min(window.sendingEnds, window.receivingEnds)
-        if next != .distantFuture { context.loop.timers.arm(timer, at: next) }
+        if next != .distantFuture { arm(at: next) }
     }
 }

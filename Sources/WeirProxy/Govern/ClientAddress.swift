@@ -9,7 +9,7 @@ extension Exchange {
     /// anything.
     var clientAddress: IPAddress? {
         guard let peer = client?.use({ $0.peerAddress }) else { return nil }
-        guard record.isPeerTrusted, let downstream else { return peer }
+        guard record.isPeerTrusted, let client else { return peer }
         var nearest = peer
         for index in stride(from: head.fields.count - 1, through: 0, by: -1)
         where head.fields[index].known == .xForwardedFor {
@@ -17,7 +17,8 @@ extension Exchange {
             while let element = rest.takeLastElement() {
                 guard let address = IPAddress(bytes: element) else { return nearest }
                 nearest = address
-                if !downstream.listener.settings.trusts(.ip(address, port: 0)) { return address }
+                let isTrusted = client.use { $0.listener.settings.trusts(.ip(address, port: 0)) }
+                if !isTrusted { return address }
             }
         }
         return nearest
@@ -25,11 +26,11 @@ extension Exchange {
 
     /// The header that tells an endpoint who the client is, and where it has connected to.
     func proxyHeader(_ version: ProxyHeader.Version) -> [UInt8] {
-        guard let downstream else {
+        guard let connection = client?.object else {
             return ProxyHeader.write(version, source: nil, target: nil)
         }
         return ProxyHeader.write(
-            version, source: downstream.peer, target: Socket.localAddress(downstream.fd))
+            version, source: connection.peer, target: Socket.localAddress(connection.fd))
     }
 
     /// The client speaks TLS.

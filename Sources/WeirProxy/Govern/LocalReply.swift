@@ -88,18 +88,7 @@ struct LocalReply {
             out.append(" ")
             out.append(StatusReason.text(for: status))
             out.append("\r\n")
-            if !edits.drop("date") { H1ResponseHead.writeDate(exchange.proxy, &out) }
-            writeType(edits, &out)
-            if status != 204, status != 304 { H1ResponseHead.writeLength(Int64(body.count), &out) }
-            if !location.isEmpty, !edits.drop("location") {
-                out.append("location: ")
-                location.withUnsafeBytes { out.append($0) }
-                out.append("\r\n")
-            }
-            if !edits.drop("x-request-id") { H1ResponseHead.writeRequestID(exchange, &out) }
-            writeReason(exchange, &out)
-            RateLimitFields.write(exchange, &out)
-            out.append(edits.lines.bytes)
+            writeFields(exchange, edits, bodyLength: body.count, &out)
             H1ResponseHead.writeConnection(exchange, isKept: mayPersist, &out)
             out.append("\r\n")
             if hasBody {
@@ -110,6 +99,54 @@ struct LocalReply {
             downstream.commit(out.count)
             return true
         }
+    }
+
+    /// Sends the answer on the client's stream.
+    func write(_ exchange: Exchange, to stream: H2Stream) -> Bool {
+        withUnsafeTemporaryAllocation(byteCount: 768, alignment: 1) { memory in
+            let body = writeBody(exchange, memory)
+            let hasBody =
+                exchange.head.method != .head && status != 204 && status != 304 && body.count > 0
+            let edits = exchange.route?.responseEdits ?? FieldEdits()
+            let bound = 1024 + location.count + typeLength + edits.lines.count
+            let isSent = withUnsafeTemporaryAllocation(byteCount: bound, alignment: 1) {
+                var out = ByteWriter($0)
+                // Who asks for a tunnel would take any success for one.
+                let isTunnel = exchange.head.wantsUpgrade && status / 100 == 2
+                out.append(decimal: isTunnel ? Refusal.notImplemented.status : status)
+                let code = out.count
+                writeFields(exchange, edits, bodyLength: body.count, &out)
+                guard !out.hasOverflowed else { return false }
+                let fields = stream.fields
+                fields.removeAll()
+                fields.add(":status", out.written.part(0, code))
+                fields.add(lines: out.written.part(code, out.count - code))
+                stream.respond(hasBody: hasBody, length: Int64(body.count))
+                return true
+            }
+            if isSent, hasBody {
+                exchange.record.responseBodyBytes = Int64(body.count)
+                stream.send(body)
+            }
+            return isSent
+        }
+    }
+
+    private func writeFields(
+        _ exchange: Exchange, _ edits: FieldEdits, bodyLength: Int, _ out: inout ByteWriter
+    ) {
+        if !edits.drop("date") { H1ResponseHead.writeDate(exchange.proxy, &out) }
+        writeType(edits, &out)
+        if status != 204, status != 304 { H1ResponseHead.writeLength(Int64(bodyLength), &out) }
+        if !location.isEmpty, !edits.drop("location") {
+            out.append("location: ")
+            location.withUnsafeBytes { out.append($0) }
+            out.append("\r\n")
+        }
+        if !edits.drop("x-request-id") { H1ResponseHead.writeRequestID(exchange, &out) }
+        writeReason(exchange, &out)
+        RateLimitFields.write(exchange, &out)
+        out.append(edits.lines.bytes)
     }
 
     private var typeLength: Int { if case .text(_, let type) = body { type.count } else { 0 } }

@@ -27,6 +27,9 @@ final class H1Upstream: Connection {
     private static let readsPerTurn = 4
     /// Bytes of the first read of a response.
     private static let firstReadSize = 16 << 10
+    /// The same for a client that takes nothing of a body now: what comes with the head is held.
+    private static let leastReadSize = 4 << 10
+    private static let mostForStream = 64 << 10
     /// Bytes of a body's rest from which moving it costs less than reading it.
     private static let leastMove = 32 << 10
     static let maxFields = 200
@@ -171,7 +174,7 @@ final class H1Upstream: Connection {
                 continue
             }
             // A head comes with little; what follows it may be moved without reading it.
-            switch receive(atMost: isHeadComplete ? readLimit : Self.firstReadSize) {
+            switch receive(atMost: isHeadComplete ? bodyReadSize : firstReadSize) {
             case .bytes(let count):
                 guard state != .idle else { return close() }
                 pool.counters.add(.bytesReceived, UInt64(count))
@@ -182,6 +185,17 @@ final class H1Upstream: Connection {
             case .failed: return inputFailed()
             }
         }
+    }
+
+    private var firstReadSize: Int {
+        let isShut = assigned?.use { $0.downstream?.isShut ?? false } ?? false
+        return isShut ? Self.leastReadSize : Self.firstReadSize
+    }
+
+    /// What a client of HTTP/2 does not take at once is held for each of its streams.
+    private var bodyReadSize: Int {
+        let isShared = assigned?.use { $0.downstream?.isH2 ?? false } ?? false
+        return isShared ? min(readLimit, Self.mostForStream) : readLimit
     }
 
     private func inputFailed() {

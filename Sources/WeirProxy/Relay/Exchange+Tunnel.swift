@@ -18,8 +18,7 @@ extension Exchange {
     func tunnelToDownstream(_ bytes: UnsafeRawBufferPointer) {
         guard let downstream else { return }
         record.responseBodyBytes &+= Int64(bytes.count)
-        downstream.gather(bytes)
-        if case .queued = downstream.flush() { downstream.watchSending() }
+        downstream.sendRaw(bytes)
         touch()
     }
 

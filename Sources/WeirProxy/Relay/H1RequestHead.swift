@@ -178,6 +178,17 @@ enum H1RequestHead {
             out.append("\r\n")
         }
         if !edits.drop("via") {
+            writeVia(exchange, head, &out)
+        }
+    }
+
+    @inline(__always)
+    private static func writeVia(
+        _ exchange: Exchange, _ head: borrowing RequestHead, _ out: inout ByteWriter
+    ) {
+        if exchange.downstream?.isH2 == true {
+            out.append("via: 2 weir\r\n")
+        } else {
             out.append(head.minorVersion == 0 ? "via: 1.0 weir\r\n" : "via: 1.1 weir\r\n")
         }
     }

@@ -82,8 +82,9 @@ enum H1ResponseHead {
         return hasDate
     }
 
+    /// The field is for whoever reads the answer, not for this connection.
     @inline(__always)
-    private static func keeps(_ field: Field) -> Bool {
+    static func keeps(_ field: Field) -> Bool {
         if field.isHopByHop { return false }
         if field.known == .other { return true }
         switch field.known {

@@ -40,11 +40,14 @@ struct ExchangeRecord {
     fileprivate var firstByteAt = Instant.distantPast
     fileprivate var sentAtStart: UInt64 = 0
 
-    mutating func begin(startedAt: Instant, now: Instant, _ downstream: H1Downstream) {
+    mutating func begin(
+        startedAt: Instant, now: Instant, _ downstream: Downstream,
+        on connection: DownstreamConnection
+    ) {
         self.startedAt = startedAt
         headAt = now
         sentAtStart = downstream.bytesSent
-        isPeerTrusted = downstream.listener.settings.trusts(downstream.peer)
+        isPeerTrusted = connection.listener.settings.trusts(connection.peer)
     }
 
     mutating func attemptBegins(_ now: Instant) {
@@ -128,7 +131,9 @@ enum ExchangeReport {
     private static func log(
         _ exchange: Exchange, _ snapshot: Snapshot, _ phase: Exchange.Phase, duration: Int64
     ) {
-        guard let log = snapshot.plan.log, let downstream = exchange.downstream else { return }
+        guard let log = snapshot.plan.log, let downstream = exchange.downstream,
+            let client = exchange.client
+        else { return }
         let loop = exchange.proxy.loop
         let record = exchange.record
         var line = AccessRecord()
@@ -142,14 +147,13 @@ enum ExchangeReport {
         if let cluster = exchange.cluster { line.cluster = cluster.plan.name.bytes }
         if let pool = exchange.pool { line.endpoint = pool.name.bytes }
         line.unixNanoseconds = loop.wallClock.unixNanoseconds(record.startedAt)
-        line.minorVersion = exchange.head.minorVersion
-        line.tls = downstream.tls?.version.name
+        line.version =
+            downstream.isH2 ? .http2 : exchange.head.minorVersion == 0 ? .http10 : .http11
+        line.tls = client.use { $0.tls?.version.name }
         line.status = record.status
         line.attempts = record.attempts
         line.bytesReceived = Int64(exchange.head.length) + record.requestBodyBytes
-        line.bytesSent =
-            Int64(clamping: downstream.bytesSent &- record.sentAtStart)
-            + Int64(downstream.queuedBytes)
+        line.bytesSent = Int64(clamping: downstream.bytesSent &- record.sentAtStart)
         line.generation = snapshot.plan.generation
         line.timers = record.timers
         line.timers.total = duration

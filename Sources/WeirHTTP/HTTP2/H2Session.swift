@@ -1,0 +1,301 @@
+// One side of an HTTP/2 connection, without the connection: frames in, events out, and back.
+
+import CNghttp2
+
+/// What an `H2Session` tells its owner and asks of it.
+///
+/// Streams are known by their number and by what the owner has attached to them; that is `nil` for
+/// a stream to which nothing is attached. None of this may end the session.
+package protocol H2Owner: AnyObject {
+    /// The head of a request or a response has come, laid out as HTTP/1; valid during the call.
+    func headArrived(_ id: Int32, _ text: UnsafeRawBufferPointer, isEnd: Bool)
+    /// A head has come that breaks weir's rules; the stream is still open.
+    func headRefused(_ id: Int32, _ attached: H2Attachment?, _ problem: Malformed)
+    /// A part of a body, valid during the call. It is paid for with `consume`.
+    func bodyArrived(_ id: Int32, _ attached: H2Attachment?, _ bytes: UnsafeRawBufferPointer)
+    /// The peer has sent all of a stream; trailers as `name: value CRLF` lines.
+    func inputEnded(_ id: Int32, _ attached: H2Attachment?, trailers: [UInt8])
+    /// A stream is over.
+    ///
+    /// - Parameters:
+    ///   - code: why, as RFC 9113 section 7 numbers it; 0 where both sides have ended it.
+    ///   - isPeers: the peer has reset it.
+    func streamClosed(_ id: Int32, _ attached: H2Attachment?, code: UInt32, isPeers: Bool)
+    /// A message has broken the rules, and its stream has been reset.
+    func streamBroken(_ id: Int32, _ attached: H2Attachment?, _ problem: Malformed)
+    /// The peer has answered a ping.
+    func pongArrived()
+    /// The peer opens no streams beyond `last`, or takes none.
+    func goingAway(last: Int32)
+    /// All of a stream has been sent.
+    func outputEnded(_ id: Int32, _ attached: H2Attachment)
+
+    /// How much of a body there is to send now.
+    func bodyToSend(_ attached: H2Attachment, atMost limit: Int) -> H2Body
+    /// The trailers of a body that is sent in full, as lines.
+    func trailersToSend(_ attached: H2Attachment) -> [UInt8]
+    /// Takes bytes to be sent; `false` where it has no room, and `send` is to be called again.
+    func put(_ bytes: UnsafeRawBufferPointer) -> Bool
+    /// The same for `head` and as much of a body as `bodyToSend` has promised.
+    func put(_ head: UnsafeRawBufferPointer, body length: Int, of attached: H2Attachment) -> Bool
+}
+
+/// What an owner has attached to a stream.
+package typealias H2Attachment = UnsafeMutableRawPointer
+
+/// What there is of a body.
+package struct H2Body {
+    package var count: Int
+    /// Nothing follows but trailers.
+    package var isLast: Bool
+    package var hasTrailers: Bool
+
+    package init(count: Int, isLast: Bool, hasTrailers: Bool = false) {
+        self.count = count
+        self.isLast = isLast
+        self.hasTrailers = hasTrailers
+    }
+}
+
+/// A session of nghttp2. Lives on its connection's thread.
+package final class H2Session {
+    /// What this side allows the other.
+    package struct Settings {
+        /// Streams that the peer may have open at once.
+        package var maxStreams = 100
+        /// Bytes of a stream's body that may come unasked.
+        package var streamWindow = 256 << 10
+        /// The same for the whole connection.
+        package var connectionWindow = 1 << 20
+        /// Bytes of a head.
+        package var maxHeadBytes = 32 << 10
+
+        package init() {}
+    }
+
+    /// Memory that the sessions of a worker use in turn.
+    package final class Workspace {
+        let text = HeadText()
+        let memory = H2Memory()
+        /// For the head that is sent next.
+        package let fields = H2Fields()
+
+        package init() {}
+    }
+
+    private let session: OpaquePointer
+    let role: Role
+    unowned(unsafe) let owner: any H2Owner
+    private let workspace: Workspace
+    // The workspace's, not counted: each field of a head comes this way.
+    let text: Unmanaged<HeadText>
+    let fields: Unmanaged<H2Fields>
+    let maxHeadBytes: Int
+    private let mostQueued: Int
+    package internal(set) var budget = FrameBudget()
+    /// A head whose fields are coming.
+    var isInHead = false
+    /// How many heads have begun.
+    package internal(set) var headsBegun: UInt64 = 0
+    /// A head that goes on with the next read.
+    private var saved: HeadText.Saved?
+    /// What has come of it is being looked at.
+    private var isReceiving = false
+    /// The peer has reset this stream, which is about to be closed for it.
+    var resetByPeer: Int32 = 0
+
+    enum Role { case server, client }
+
+    /// A session that answers `owner`'s client; `nil` where there is no memory.
+    package init?(server owner: any H2Owner, _ settings: Settings, _ workspace: Workspace) {
+        role = .server
+        self.owner = owner
+        self.workspace = workspace
+        text = .passUnretained(workspace.text)
+        fields = .passUnretained(workspace.fields)
+        maxHeadBytes = settings.maxHeadBytes
+        mostQueued = 4 * settings.maxStreams + 400
+        var made: OpaquePointer?
+        guard let callbacks = H2Callbacks.shared,
+            nghttp2_session_server_new3(
+                &made, callbacks.table, nil, callbacks.options, &workspace.memory.table) == 0,
+            let made
+        else { return nil }
+        session = made
+        nghttp2_session_set_user_data(session, Unmanaged.passUnretained(self).toOpaque())
+        guard announce(settings) else { return nil }
+    }
+
+    deinit { nghttp2_session_del(session) }
+
+    private func announce(_ settings: Settings) -> Bool {
+        var entries = [
+            Self.entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings.maxStreams),
+            Self.entry(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, settings.streamWindow),
+            Self.entry(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, settings.maxHeadBytes),
+            // What clients say of priorities is not followed (RFC 9218 section 2.1).
+            Self.entry(NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1),
+        ]
+        if role == .server {
+            entries.append(Self.entry(NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1))
+        }
+        let flags = UInt8(NGHTTP2_FLAG_NONE.rawValue)
+        return nghttp2_submit_settings(session, flags, entries, entries.count) == 0
+            && nghttp2_session_set_local_window_size(
+                session, flags, 0, Int32(settings.connectionWindow)) == 0
+    }
+
+    private static func entry(
+        _ id: nghttp2_settings_id, _ value: Int
+    ) -> nghttp2_settings_entry {
+        nghttp2_settings_entry(
+            settings_id: Int32(id.rawValue), value: UInt32(truncatingIfNeeded: value))
+    }
+
+    // MARK: Input
+
+    /// What is to be thought of a peer.
+    package enum Verdict {
+        case sound
+        /// It asks for so much that it means harm.
+        case flood
+        /// What it sends is no HTTP/2. Faults that have an answer are `sound`: it is sent.
+        case broken
+    }
+
+    /// Takes what the connection has read.
+    ///
+    /// - Parameter second: the time, in seconds since any moment.
+    package func receive(_ bytes: UnsafeRawBufferPointer, second: Int64) -> Verdict {
+        guard let start = bytes.baseAddress, !isReceiving else { return .sound }
+        budget.refill(now: second)
+        if let saved {
+            workspace.text.restore(saved)
+            self.saved = nil
+        }
+        isReceiving = true
+        let taken = nghttp2_session_mem_recv(
+            session, start.assumingMemoryBound(to: UInt8.self), bytes.count)
+        isReceiving = false
+        if isInHead { saved = workspace.text.save() }
+        // What it does not read must not be heaped up for it, whatever becomes of its streams.
+        if nghttp2_session_get_outbound_queue_size(session) > mostQueued { return .flood }
+        if budget.isSpent || taken == Int(NGHTTP2_ERR_FLOODED.rawValue) { return .flood }
+        return taken >= 0 ? .sound : .broken
+    }
+
+    /// A head has begun that is not complete.
+    package var hasPartialHead: Bool { isInHead }
+
+    /// The session is over once what it still has to send is sent.
+    package var isOver: Bool {
+        nghttp2_session_want_read(session) == 0 && nghttp2_session_want_write(session) == 0
+    }
+
+    /// Opens the windows by `count` bytes of a stream's body, which have been passed on.
+    package func consume(_ id: Int32, _ count: Int) {
+        if count > 0 { _ = nghttp2_session_consume(session, id, count) }
+    }
+
+    // MARK: Streams
+
+    /// Attaches the owner's object to a stream; it must outlive it.
+    package func attach(_ object: H2Attachment?, to id: Int32) {
+        _ = nghttp2_session_set_stream_user_data(session, id, object)
+    }
+
+    /// The peer has given up a stream that was not answered.
+    package func countReset() { budget.spendReset() }
+
+    /// A stream was answered.
+    package func countAnswer() { budget.earnAnswer() }
+
+    func attachment(of id: Int32) -> H2Attachment? {
+        nghttp2_session_get_stream_user_data(session, id)
+    }
+
+    /// Bytes of a stream's body that the peer takes now, whatever the connection's window; the
+    /// stream's may have been shut to less than nothing.
+    package func window(of id: Int32) -> Int {
+        max(0, Int(nghttp2_session_get_stream_remote_window_size(session, id)))
+    }
+
+    /// Bytes of all bodies together that the peer takes now.
+    package var window: Int { max(0, Int(nghttp2_session_get_remote_window_size(session))) }
+
+    /// There is something to send.
+    package var wantsToSend: Bool { nghttp2_session_want_write(session) != 0 }
+
+    /// Sends the workspace's fields as the head of a response. `false` where there is no memory.
+    package func respond(_ id: Int32, hasBody: Bool) -> Bool {
+        fields._withUnsafeGuaranteedRef { fields in
+            guard hasBody else {
+                return nghttp2_submit_response(session, id, fields.base, fields.count, nil) == 0
+            }
+            var provider = nghttp2_data_provider()
+            provider.read_callback = H2Callbacks.readBody
+            return nghttp2_submit_response(session, id, fields.base, fields.count, &provider) == 0
+        }
+    }
+
+    /// Sends the workspace's fields as a head that another one follows.
+    package func inform(_ id: Int32) -> Bool {
+        let fields = workspace.fields
+        return nghttp2_submit_headers(
+            session, UInt8(NGHTTP2_FLAG_NONE.rawValue), id, nil, fields.base, fields.count, nil)
+            >= 0
+    }
+
+    /// There is more of a body to send, or its end.
+    package func resume(_ id: Int32) { _ = nghttp2_session_resume_data(session, id) }
+
+    /// Ends a stream now; what was to be sent on it is dropped.
+    package func reset(_ id: Int32, _ code: H2Code) {
+        _ = nghttp2_submit_rst_stream(
+            session, UInt8(NGHTTP2_FLAG_NONE.rawValue), id, code.rawValue)
+    }
+
+    func submitTrailers(_ id: Int32, _ lines: [UInt8]) -> Bool {
+        let fields = workspace.fields
+        return lines.withUnsafeBytes {
+            fields.removeAll()
+            fields.add(lines: $0)
+            return nghttp2_submit_trailer(session, id, fields.base, fields.count) == 0
+        }
+    }
+
+    // MARK: Output
+
+    /// Hands out what there is to send, as far as there is room for it.
+    package func send() -> Bool { nghttp2_session_send(session) == 0 }
+
+    /// Says that the connection will end: new streams are still taken, since the peer may be about
+    /// to open them. When it has heard of it, `pongArrived` is called.
+    package func announceEnd() { _ = nghttp2_submit_shutdown_notice(session) }
+
+    /// Takes no new streams, and tells the peer which was the last.
+    package func refuseStreams() {
+        _ = nghttp2_submit_goaway(
+            session, UInt8(NGHTTP2_FLAG_NONE.rawValue),
+            nghttp2_session_get_last_proc_stream_id(session), H2Code.noError.rawValue, nil, 0)
+    }
+
+    func ping() {
+        _ = nghttp2_submit_ping(session, UInt8(NGHTTP2_FLAG_NONE.rawValue), nil)
+    }
+
+    /// Ends the connection, telling the peer why.
+    package func terminate(_ code: H2Code) {
+        _ = nghttp2_session_terminate_session(session, code.rawValue)
+    }
+}
+
+/// Why a stream or a connection ends (RFC 9113 section 7).
+package enum H2Code: UInt32, Sendable {
+    case noError = 0
+    case protocolError = 1
+    case internalError = 2
+    case refusedStream = 7
+    case cancel = 8
+    case enhanceYourCalm = 11
+}

@@ -1,0 +1,92 @@
+// A client's connection, whichever version of HTTP it speaks.
+
+import WeirNet
+import WeirTelemetry
+import WeirTime
+
+/// What connections of both versions have: a listener, a client, a timer and a place among the
+/// worker's connections.
+class DownstreamConnection: Connection {
+    let listener: Listener
+    let peer: SocketAddress
+    /// The peer's address; `nil` on a unix socket.
+    var peerAddress: IPAddress? { peer.ip }
+    let proxy: Proxy
+    /// It is one of its address's connections, which are bounded.
+    var isCountedByAddress = false
+    unowned(unsafe) var nextInList: DownstreamConnection?
+    unowned(unsafe) var previousInList: DownstreamConnection?
+    private(set) var timer = TimerID.none
+    private var countedBytesSent: UInt64 = 0
+
+    init(fd: Int32, peer: SocketAddress, listener: Listener, proxy: Proxy) {
+        self.peer = peer
+        self.listener = listener
+        self.proxy = proxy
+        super.init(fd: fd, context: proxy.context)
+    }
+
+    /// Takes the place of a connection that turns out to speak another version.
+    init(replacing other: DownstreamConnection) {
+        peer = other.peer
+        listener = other.listener
+        proxy = other.proxy
+        isCountedByAddress = other.isCountedByAddress
+        countedBytesSent = other.countedBytesSent
+        other.leaveList()
+        super.init(replacing: other)
+    }
+
+    // MARK: To be overridden
+
+    /// Ends an idle connection now, and any other after what is under way on it.
+    func drain() {}
+
+    /// The configuration no longer has the connection's listener.
+    func listenerRemoved() {}
+
+    /// Ends the connection now, whatever it is doing; who still waits for an answer is told why.
+    func cut() {}
+
+    // MARK: The worker's books
+
+    /// Takes its place among the worker's connections.
+    final func enterList() {
+        proxy.downstreams.insert(self)
+        timer = context.loop.timers.add(self)
+    }
+
+    private func leaveList() {
+        context.loop.timers.remove(timer)
+        timer = .none
+        proxy.downstreams.remove(self)
+    }
+
+    final func arm(after interval: Interval) { arm(at: context.loop.now + interval) }
+
+    final func arm(at instant: Instant) { context.loop.timers.arm(timer, at: instant) }
+
+    final func countSent() {
+        proxy.counters.add(.bytesSent, bytesSent &- countedBytesSent)
+        countedBytesSent = bytesSent
+    }
+
+    override final func secured() {
+        proxy.counters.add(.handshakes)
+        if tls?.isResumed == true { proxy.counters.add(.handshakesResumed) }
+    }
+
+    /// Closes the socket and strikes the connection out. `connectionEnded` of the proxy is to
+    /// follow once nothing refers to the connection any more.
+    final func leave() {
+        countSent()
+        leaveList()
+        proxy.counters.subtract(.connectionsActive)
+        if let tls, !tls.isEstablished, bytesReceived > 0 {
+            proxy.counters.add(.handshakeFailures)
+        }
+        proxy.budget.give()
+        if isCountedByAddress, let address = peer.ip { proxy.budget.byAddress.give(address) }
+        closeNow()
+    }
+}

@@ -1,0 +1,445 @@
+// A client's HTTP/2 connection: many exchanges at once, each on a stream of its own.
+
+import WeirHTTP
+import WeirNet
+import WeirPolicy
+import WeirTelemetry
+import WeirTime
+
+/// One downstream HTTP/2 connection.
+///
+/// What the session has to send is handed out once a turn, after all that the turn has brought:
+/// answers of many streams leave in one call. Streams that came in one read are looked at after it,
+/// so that those which their client has given up already cost nothing more.
+///
+///     open --drain--> leaving --no streams--> lingering --> closed
+final class H2Downstream: DownstreamConnection {
+    private enum State: UInt8 { case open, leaving, lingering, closed }
+
+    private static let readsPerTurn = 4
+    /// Bytes of one read: what a flood may ask for before it is judged.
+    private static let readSize = 64 << 10
+    /// How long a closed connection still reads, so that its last frames are not lost in a reset.
+    private static let lingerTime = Interval.seconds(2)
+    /// How long a client that does not answer a ping is given to learn of the connection's end.
+    private static let farewellTime = Interval.seconds(1)
+
+    private var state = State.open
+    private var ownSession: H2Session?
+    /// The same, not counted.
+    private(set) var session: Borrowed<H2Session>?
+    let workspace: H2Session.Workspace
+    private var isBusy = false
+    private var isPumpDue = false
+    private var firstStream: Borrowed<H2Stream>?
+    private var streamCount = 0
+    /// Streams whose requests came in this read.
+    var arrived = Spares<H2Stream>()
+    /// Streams that were written to in this turn.
+    private var written = Spares<H2Stream>()
+
+    // When the timer has something to look at.
+    private var idleAt = Instant.distantFuture
+    private var headDueAt = Instant.distantFuture
+    private var paceAt = Instant.distantFuture
+    private var farewellAt = Instant.distantFuture
+    private var lingerAt = Instant.distantFuture
+    /// Bytes that the client had taken when its pace was judged last, when that was, and whether it
+    /// had taken too few.
+    private var acknowledged: UInt64 = 0
+    private var acknowledgedAt = Instant.distantPast
+    private var isStuck = false
+    /// Bytes of answers that wait in streams, and as many as may.
+    var held = 0
+    private static let mostHeld = 1 << 20
+    private var headNumber: UInt64 = 0
+    private var isGoodbyeDue = false
+
+    var now: Instant { context.loop.now }
+
+    /// Takes the place of a connection whose client speaks HTTP/2.
+    init(replacing other: H1Downstream) {
+        workspace = other.proxy.h2Workspace
+        super.init(replacing: other)
+    }
+
+    /// Begins to serve the connection, which is in the loop; `bytes` were read already.
+    func start(_ bytes: UnsafeRawBufferPointer) {
+        enterList()
+        proxy.counters.add(.http2Connections)
+        var settings = H2Session.Settings()
+        settings.maxStreams = listener.settings.maxStreams
+        settings.maxHeadBytes = listener.settings.headBytes
+        ownSession = H2Session(server: self, settings, workspace)
+        session = ownSession.map(Borrowed.init)
+        guard session != nil else { return close() }
+        becomeIdle(for: listener.settings.headerTimeout)
+        take(bytes)
+        if proxy.isDraining || listener.isRemoved { drain() }
+    }
+
+    /// Ends the connection where the loop cannot watch it.
+    func fail() {
+        enterList()
+        close()
+    }
+
+    // MARK: Reading
+
+    override func readReady() {
+        var reads = 0
+        while isReadable, state != .closed {
+            guard reads < Self.readsPerTurn else { return context.loop.defer(self) }
+            reads += 1
+            switch receive(atMost: Self.readSize) {
+            case .bytes(let count):
+                proxy.counters.add(.bytesReceived, UInt64(count))
+                take(UnsafeRawBufferPointer(start: context.readBuffer, count: count))
+            case .wouldBlock: return
+            case .endOfStream, .failed: return close()
+            }
+        }
+    }
+
+    override func resume() {
+        if isReadable { readReady() }
+        context.flush()
+    }
+
+    private func take(_ bytes: UnsafeRawBufferPointer) {
+        guard let session, state != .lingering else { return }
+        isBusy = true
+        let second = now.nanoseconds / 1_000_000_000
+        let verdict = session.use { $0.receive(bytes, second: second) }
+        arrived.drain { $0.proceed() }
+        isBusy = false
+        context.flush()
+        switch verdict {
+        case .sound: break
+        case .flood:
+            proxy.counters.add(.http2Floods)
+            return endSession(.enhanceYourCalm)
+        case .broken: return endSession(.protocolError)
+        }
+        watchHead()
+        schedulePump()
+    }
+
+    /// Ends the connection for what its client does.
+    private func endSession(_ code: H2Code) {
+        session?.use { $0.terminate(code) }
+        dropStreams()
+        pump()
+        linger()
+    }
+
+    private func dropStreams() {
+        while let stream = firstStream {
+            stream.use {
+                let id = $0.id
+                session?.use { $0.attach(nil, to: id) }
+                drop($0)
+            }
+        }
+    }
+
+    // MARK: Streams
+
+    /// A stream in the list, which keeps it.
+    func openStream(_ id: Int32, isEnd: Bool) -> Borrowed<H2Stream> {
+        let reference = proxy.takeStream(on: self)
+        session?.use { $0.attach(reference.toOpaque(), to: id) }
+        streamCount += 1
+        idleAt = .distantFuture
+        let stream = Borrowed<H2Stream>(opaque: reference.toOpaque())
+        stream.use {
+            $0.open(id, on: self, isEnd: isEnd)
+            $0.previous = nil
+            $0.next = firstStream
+        }
+        firstStream?.use { $0.previous = stream }
+        firstStream = stream
+        return stream
+    }
+
+    /// The stream is over, whether its exchange is or not.
+    func drop(_ stream: H2Stream) {
+        if let previous = stream.previous {
+            previous.use { $0.next = stream.next }
+        } else {
+            firstStream = stream.next
+        }
+        stream.next?.use { $0.previous = stream.previous }
+        stream.next = nil
+        stream.previous = nil
+        streamCount -= 1
+        stream.close()
+        // Handlers further up the stack may still refer to it.
+        proxy.retire(.passUnretained(stream))
+        guard streamCount == 0 else { return }
+        if state == .leaving {
+            schedulePump()
+        } else {
+            becomeIdle(for: listener.settings.idleTimeout)
+        }
+    }
+
+    func stream(_ attached: H2Attachment?) -> Borrowed<H2Stream>? {
+        attached.map { Borrowed(opaque: $0) }
+    }
+
+    // MARK: For streams
+
+    func pay(_ id: Int32, _ count: Int) {
+        session?.use { $0.consume(id, count) }
+        schedulePump()
+    }
+
+    /// Bytes of a stream's answer that the client's window takes.
+    func window(of id: Int32) -> Int { session?.use { $0.window(of: id) } ?? 0 }
+
+    /// Bytes of a stream's answer that are worth having now, up to `most`: what the client takes,
+    /// as far as others do not wait for the same.
+    func room(of id: Int32, atMost most: Int) -> Int {
+        guard queuedBytes == 0, let session else { return 0 }
+        return session.use { min(most, $0.window(of: id), min($0.window, Self.mostHeld) - held) }
+    }
+
+    func respond(_ id: Int32, hasBody: Bool) {
+        session?.use {
+            if !$0.respond(id, hasBody: hasBody) { $0.reset(id, .internalError) }
+        }
+        schedulePump()
+    }
+
+    func inform(_ id: Int32) {
+        session?.use { _ = $0.inform(id) }
+        schedulePump()
+    }
+
+    func reset(_ id: Int32, _ code: H2Code) {
+        session?.use { $0.reset(id, code) }
+        schedulePump()
+    }
+
+    /// There is more of a stream's answer.
+    func hasWritten(_ stream: H2Stream) {
+        willSettle(stream)
+        session?.use { $0.resume(stream.id) }
+        schedulePump()
+    }
+
+    /// What a stream has sent is looked at after the session has sent all that it can.
+    func willSettle(_ stream: H2Stream) {
+        guard !stream.isWritten else { return }
+        stream.isWritten = true
+        written.push(stream)
+    }
+
+    // MARK: Sending
+
+    private func schedulePump() {
+        guard !isPumpDue, state != .closed else { return }
+        isPumpDue = true
+        proxy.pumpLater(self)
+    }
+
+    /// Sends at once, unless the session is just being told something.
+    func pumpIfPossible() { if !isBusy { pump() } }
+
+    /// Sends what there is, as far as the client takes it.
+    func pump() {
+        isPumpDue = false
+        guard let session, state != .closed, !isBusy else { return }
+        if queuedBytes == 0 {
+            isBusy = true
+            if isGoodbyeDue {
+                isGoodbyeDue = false
+                hasSaidGoodbye = true
+                session.use { $0.refuseStreams() }
+            }
+            let isSound = session.use { $0.send() }
+            flush()
+            isBusy = false
+            if !isSound { return close() }
+        }
+        settleWritten()
+        guard state != .closed, state != .lingering else { return }
+        countSent()
+        guard queuedBytes == 0 else { return checkSending(at: now + listener.settings.sendTimeout) }
+        let isDone = hasSaidGoodbye && streamCount == 0 && !session.use { $0.wantsToSend }
+        if session.use({ $0.isOver }) || isDone { linger() }
+    }
+
+    private func settleWritten() {
+        while let stream = written.pop() {
+            guard stream.isWritten else { continue }
+            if stream.settle() { stream.drained() }
+        }
+    }
+
+    override func sendQueueDrained() {
+        switch state {
+        case .open, .leaving: pump()
+        case .lingering: finishSending()
+        case .closed: break
+        }
+    }
+
+    // MARK: Idle, head and pace
+
+    private func becomeIdle(for time: Interval) { check(&idleAt, at: now + time) }
+
+    private func watchHead() {
+        guard let session, session.use({ $0.hasPartialHead }) else {
+            return headDueAt = .distantFuture
+        }
+        let number = session.use { $0.headsBegun }
+        if headDueAt == .distantFuture || headNumber != number {
+            headNumber = number
+            check(&headDueAt, at: now + listener.settings.headerTimeout)
+        }
+    }
+
+    /// A stream's pace is to be looked at.
+    func checkPace(at instant: Instant) { check(&paceAt, at: min(paceAt, instant)) }
+
+    /// Something is not taken: a stream's pace, or the connection's, is to be looked at.
+    func checkSending(at instant: Instant) {
+        if acknowledgedAt == .distantPast {
+            acknowledged = bytesAcknowledged
+            acknowledgedAt = now
+        }
+        checkPace(at: instant)
+    }
+
+    private func check(_ place: inout Instant, at instant: Instant) {
+        place = instant
+        if context.loop.timers.deadline(of: timer) > instant { arm(at: instant) }
+    }
+
+    override func timerFired() {
+        if state == .lingering {
+            if now >= lingerAt { return close() }
+        } else if now >= headDueAt {
+            endSession(.enhanceYourCalm)
+        } else if now >= idleAt {
+            idleAt = .distantFuture
+            drain()
+        } else if now >= farewellAt {
+            sayGoodbye()
+        } else if now >= paceAt {
+            checkPaces()
+        }
+        rearm()
+        context.flush()
+    }
+
+    private func rearm() {
+        guard state != .closed else { return }
+        let next = min(idleAt, headDueAt, paceAt, farewellAt, lingerAt)
+        if next == .distantFuture {
+            context.loop.timers.disarm(timer)
+        } else {
+            arm(at: next)
+        }
+    }
+
+    private func checkPaces() {
+        judgeConnection()
+        paceAt = .distantFuture
+        var next = firstStream
+        var soonest = Instant.distantFuture
+        while let stream = next {
+            next = stream.use { $0.next }
+            soonest = min(soonest, stream.use { $0.checkPace(isConnectionStuck: isStuck) })
+        }
+        paceAt = soonest
+        guard queuedBytes > 0 else { return schedulePump() }
+        // Nothing of all that was sent arrives, and a stream's end would not arrive either.
+        if isStuck { return close() }
+        checkSending(at: now + listener.settings.sendTimeout)
+    }
+
+    /// Judged over a whole window: streams are looked at more often.
+    private func judgeConnection() {
+        guard now - acknowledgedAt >= listener.settings.sendTimeout else { return }
+        let taken = bytesAcknowledged
+        isStuck = taken &- acknowledged < listener.settings.sendBytesPerWindow
+        acknowledged = taken
+        acknowledgedAt = queuedBytes > 0 ? now : .distantPast
+    }
+
+    // MARK: The end
+
+    private var hasSaidGoodbye = false
+
+    /// Tells the client that the connection will end. Requests that it sends before it hears of it
+    /// are still answered.
+    override func drain() {
+        guard state == .open, let session else { return }
+        state = .leaving
+        idleAt = .distantFuture
+        session.use { $0.announceEnd() }
+        check(&farewellAt, at: now + Self.farewellTime)
+        schedulePump()
+    }
+
+    /// All that the client has sent before it heard of the end has come.
+    func sayGoodbye() {
+        farewellAt = .distantFuture
+        guard state == .leaving, !hasSaidGoodbye else { return }
+        // Said when it can be sent: until then streams are still taken, and it must name the last.
+        isGoodbyeDue = true
+        schedulePump()
+    }
+
+    override func listenerRemoved() { drain() }
+
+    override func cut() {
+        var next = firstStream
+        while let stream = next {
+            next = stream.use { $0.next }
+            stream.use { $0.exchange?.refuse(.draining) }
+        }
+        pump()
+        session?.use { $0.terminate(.noError) }
+        pump()
+        context.flush()
+        close()
+    }
+
+    private func linger() {
+        guard state != .closed, state != .lingering else { return }
+        dropStreams()
+        state = .lingering
+        idleAt = .distantFuture
+        headDueAt = .distantFuture
+        paceAt = .distantFuture
+        farewellAt = .distantFuture
+        check(&lingerAt, at: now + listener.settings.sendTimeout)
+        if queuedBytes == 0 { finishSending() }
+    }
+
+    private func finishSending() {
+        if hasPeerEnded, !isReadable { return close() }
+        endSending()
+        check(&lingerAt, at: now + Self.lingerTime)
+        if isReadable { context.loop.defer(self) }
+    }
+
+    func close() {
+        guard state != .closed else { return }
+        // The session is being told something, and must outlive it.
+        if isBusy { return breakOff() }
+        state = .closed
+        dropStreams()
+        written.drain { _ in }
+        session = nil
+        ownSession = nil
+        leave()
+        proxy.connectionEnded()
+    }
+
+    override func hungUp() { close() }
+}

@@ -1,0 +1,371 @@
+// A stream of a client's HTTP/2 connection: what an exchange reads from and writes to.
+
+import WeirHTTP
+import WeirNet
+import WeirPolicy
+import WeirTime
+
+/// One request and its answer on an HTTP/2 connection. Used again for another stream, of whichever
+/// connection of the worker, once this one is over.
+///
+/// It outlives its exchange: what the exchange has sent waits here for the client's windows.
+final class H2Stream {
+    /// Bytes that wait before an endpoint is asked for no more.
+    private static let enough = 64 << 10
+
+    private(set) var id: Int32 = 0
+    // Not counted: a connection outlives its streams.
+    private var connection: Borrowed<H2Downstream>
+    private let pool: Borrowed<BufferPool>
+    private(set) var exchange: Exchange?
+    var next: Borrowed<H2Stream>?
+    var previous: Borrowed<H2Stream>?
+
+    /// The client has sent all of its request.
+    private(set) var isInputEnded = false
+    /// What becomes of the request has not been asked yet.
+    private(set) var isWaiting = false
+    private var isTunnel = false
+    /// Bytes of the request for which the windows are still to be opened.
+    private var unpaid = 0
+    /// The stream is over for the session: what is sent is dropped.
+    private(set) var isOver = false
+    /// An answer has begun.
+    private var hasAnswered = false
+    /// All of the answer has left.
+    private var hasLeft = false
+
+    // The answer's body.
+    private var pending = ByteQueue()
+    private var isOutputEnded = false
+    /// Bytes of the body that are still to come; less than none where nobody knows.
+    private var missing: Int64 = -1
+    private var trailers: [UInt8] = []
+    /// What waits is as much as may; its endpoint is heard of again once all of it is gone.
+    private var isHeldUp = false
+    /// Bytes that may wait: no more than the client takes now, since the rest would be held for it.
+    private var room = 0
+    /// It is among those that were written to in this turn.
+    var isWritten = false
+    private(set) var bytesSent: UInt64 = 0
+    private var bytesReceived: UInt64 = 0
+    /// Bytes that the request's body is to have.
+    private var wholeInput = UInt64.max
+    private var window = ProgressWindow()
+    /// There was no memory for a part of the answer.
+    private var isLost = false
+
+    init(on connection: H2Downstream) {
+        self.connection = Borrowed(connection)
+        pool = Borrowed(connection.context.pool)
+    }
+
+    // MARK: The stream's life
+
+    /// Begins another stream.
+    func open(_ id: Int32, on connection: H2Downstream, isEnd: Bool) {
+        self.id = id
+        self.connection = Borrowed(connection)
+        isInputEnded = isEnd
+        isWaiting = false
+        isTunnel = false
+        unpaid = 0
+        isOver = false
+        hasAnswered = false
+        hasLeft = false
+        isOutputEnded = false
+        isHeldUp = false
+        isLost = false
+        isWritten = false
+        bytesSent = 0
+        bytesReceived = 0
+        wholeInput = .max
+        window = ProgressWindow()
+    }
+
+    /// Gives the stream its exchange; what becomes of it is decided with `proceed`.
+    func begin(_ exchange: Exchange, on connection: H2Downstream, startedAt: Instant) {
+        self.exchange = exchange
+        isWaiting = true
+        exchange.begin(.h2(Borrowed(self)), on: connection, startedAt: startedAt)
+    }
+
+    /// Sends the request on its way.
+    func proceed() {
+        guard isWaiting else { return }
+        isWaiting = false
+        if hasBody, let exchange {
+            watchReceiving()
+            if case .length(let length) = exchange.head.framing { wholeInput = UInt64(length) }
+        }
+        exchange?.findRoute()
+    }
+
+    /// There is more of the request to come; what follows a tunnel's head is none of it.
+    private var hasBody: Bool {
+        guard !isInputEnded, let exchange else { return false }
+        return !exchange.head.wantsUpgrade
+    }
+
+    /// The request is refused before it is on its way.
+    func refuse(_ problem: Malformed) {
+        isWaiting = false
+        exchange?.refuseMalformed(problem)
+    }
+
+    /// The session has given the stream up: nothing can be sent on it.
+    func lose() { isOver = true }
+
+    /// The stream is done with.
+    func close() {
+        isOver = true
+        isWaiting = false
+        isWritten = false
+        connection.use { $0.held -= pending.count }
+        pool.use { pending.clear(pool: $0) }
+        if !trailers.isEmpty { trailers = [] }
+        let ended = exchange
+        exchange = nil
+        ended?.downstreamGone()
+        if unpaid > 0 { connection.use { $0.pay(id, unpaid) } }
+    }
+
+    // MARK: The request
+
+    /// A part of the request's body.
+    func take(_ bytes: UnsafeRawBufferPointer) {
+        proceed()
+        bytesReceived &+= UInt64(bytes.count)
+        guard let exchange else { return connection.use { $0.pay(id, bytes.count) } }
+        if isTunnel {
+            exchange.tunnelToUpstream(bytes)
+        } else if exchange.head.wantsUpgrade {
+            // Whether there will be a tunnel is not known yet.
+            exchange.refuseMalformed(.upgrade)
+        } else {
+            exchange.requestBody(bytes)
+        }
+        unpaid += bytes.count
+        if self.exchange == nil || exchange.acceptsRequestBody { pay() }
+    }
+
+    /// The answer has been sent in full. Where the request has not come in full, its rest is not
+    /// wanted any more (RFC 9113 section 8.1); where only its end is missing, that is waited for,
+    /// since some clients would take the reset for a failure.
+    func outputEnded() {
+        hasLeft = true
+        window.endSending()
+        if !isInputEnded, bytesReceived < wholeInput { resetUnread() }
+    }
+
+    /// The client has had something for its request.
+    var isAnswered: Bool { hasLeft || progress > 0 }
+
+    private func resetUnread() { connection.use { $0.reset(id, .noError) } }
+
+    /// The request is complete.
+    func endInput(trailers: [UInt8]) {
+        proceed()
+        isInputEnded = true
+        window.endReceiving()
+        if isTunnel {
+            exchange?.tunnelEndFromDownstream()
+        } else {
+            exchange?.requestEnd(trailers: trailers)
+        }
+    }
+
+    /// More of the request's body is welcome.
+    func resumeReading() {
+        if hasBody { watchReceiving() }
+        pay()
+    }
+
+    private func pay() {
+        guard unpaid > 0 else { return }
+        connection.use { $0.pay(id, unpaid) }
+        unpaid = 0
+    }
+
+    // MARK: The answer
+
+    /// Where the fields of a head are gathered.
+    var fields: H2Fields { connection.use { $0.workspace.fields } }
+
+    /// Sends the gathered fields as the answer's head.
+    ///
+    /// - Parameter length: what the body will have, where that is known: its last bytes then say
+    ///   that they are. A frame of its own would have to wait where they fill the client's window.
+    func respond(hasBody: Bool, length: Int64 = -1) {
+        hasAnswered = true
+        missing = length
+        isOutputEnded = !hasBody
+        guard !isOver else { return }
+        connection.use {
+            $0.respond(id, hasBody: hasBody)
+            if hasBody { room = $0.room(of: id, atMost: Self.enough) }
+        }
+    }
+
+    /// Sends the gathered fields as an interim answer's head.
+    func inform() {
+        // What only informs is not kept for a client that does not read.
+        if !isOver { connection.use { if $0.queuedBytes == 0 { $0.inform(id) } } }
+    }
+
+    /// Sends a part of the answer's body, or of what a tunnel carries.
+    func send(_ bytes: UnsafeRawBufferPointer) {
+        guard !isOver, !isOutputEnded, !isLost, bytes.count > 0 else { return }
+        bytesSent &+= UInt64(bytes.count)
+        // A part that is missing must not go unnoticed; the exchange is told after this handler.
+        isLost = !pool.use { pending.append(bytes, pool: $0) }
+        if !isLost, missing >= 0 {
+            missing -= Int64(bytes.count)
+            if missing <= 0 { isOutputEnded = true }
+        }
+        connection.use {
+            if !isLost { $0.held += bytes.count }
+            $0.hasWritten(self)
+            if pending.count >= Self.enough { $0.pumpIfPossible() }
+            if pending.count > 0, pending.count >= room { isHeldUp = true }
+        }
+    }
+
+    /// Ends the answer.
+    func end(trailers: [UInt8]) {
+        guard !isOver, !isOutputEnded, !isLost else { return }
+        isOutputEnded = true
+        if !trailers.isEmpty { self.trailers = trailers }
+        connection.use { $0.hasWritten(self) }
+    }
+
+    /// The client has not taken all that was sent.
+    var isBehind: Bool { isHeldUp }
+
+    /// The client takes nothing of an answer's body now.
+    var isShut: Bool { connection.use { $0.room(of: id, atMost: 1) == 0 } }
+
+    /// Both sides speak another protocol from now on.
+    func beginTunnel() {
+        isTunnel = true
+        if isInputEnded { exchange?.tunnelEndFromDownstream() }
+    }
+
+    /// The answer cannot be completed.
+    func abort() {
+        exchange = nil
+        guard !isOver else { return }
+        isOver = true
+        connection.use { $0.reset(id, hasAnswered ? .internalError : .cancel) }
+    }
+
+    /// The exchange has done what it could.
+    func exchangeEnded() {
+        exchange = nil
+        if isInputEnded { window.endReceiving() } else { watchReceiving() }
+        pay()
+        if isTunnel { end(trailers: []) }
+    }
+
+    // MARK: For the session
+
+    /// How much of the body there is to send now.
+    func toSend(atMost limit: Int) -> H2Body {
+        if isLost { return H2Body(count: 0, isLast: false) }
+        let count = min(limit, pending.count)
+        return H2Body(
+            count: count, isLast: isOutputEnded && count == pending.count,
+            hasTrailers: !trailers.isEmpty)
+    }
+
+    /// The trailers that follow the body; they are asked for once.
+    func takeTrailers() -> [UInt8] {
+        if trailers.isEmpty { return [] }
+        defer { trailers = [] }
+        return trailers
+    }
+
+    /// Copies the body's next bytes.
+    func copy(_ count: Int, into out: inout ByteWriter) {
+        out.append(UnsafeRawBufferPointer(pending.bytes).part(0, min(count, pending.count)))
+        pool.use { pending.consume(count, pool: $0) }
+        connection.use { $0.held -= count }
+        if isHeldUp { connection.use { $0.willSettle(self) } }
+    }
+
+    /// All that the windows allow has been handed out. Whether an endpoint may be asked for more.
+    func settle() -> Bool {
+        isWritten = false
+        if isLost {
+            if let exchange { exchange.refuse(.resourceExhausted) } else { abort() }
+            return false
+        }
+        let wasHeldUp = isHeldUp
+        isHeldUp = !pending.isEmpty
+        room = connection.use { $0.room(of: id, atMost: Self.enough) }
+        // Its end waits as well, where the client's window is full to the last byte.
+        let isUnfinished = isOutputEnded && hasAnswered && !hasLeft
+        if isHeldUp || isUnfinished { watchSending() } else { window.endSending() }
+        return wasHeldUp && !isHeldUp
+    }
+
+    /// The client has taken all that it was behind with.
+    func drained() { exchange?.downstreamDrained() }
+
+    // MARK: The client's pace
+
+    private func watchReceiving() {
+        connection.use {
+            let until = $0.now + $0.listener.settings.bodyTimeout
+            window.beginReceiving(bytesReceived, until: until)
+            $0.checkPace(at: until)
+        }
+    }
+
+    private func watchSending() {
+        connection.use {
+            let until = $0.now + $0.listener.settings.sendTimeout
+            if window.beginSending(progress, until: until) { $0.checkSending(at: until) }
+        }
+    }
+
+    /// Bytes of the answer that the connection has taken.
+    private var progress: UInt64 { bytesSent &- UInt64(pending.count) }
+
+    /// Cuts the stream off if its client is too slow; when to look again.
+    ///
+    /// - Parameter isConnectionStuck: the connection as a whole has taken too little: where it goes
+    ///   on, a stream may just be waiting for its turn.
+    func checkPace(isConnectionStuck: Bool) -> Instant {
+        let connection = connection.object
+        let now = connection.now
+        let settings = connection.listener.settings
+        if now >= window.sendingEnds {
+            let isSlow = window.isTooSlowSending(progress, least: settings.sendBytesPerWindow)
+            if isSlow, isConnectionStuck || connection.window(of: id) == 0 {
+                cutOff()
+                return .distantFuture
+            }
+            window.endSending()
+            _ = window.beginSending(progress, until: now + settings.sendTimeout)
+        }
+        if now >= window.receivingEnds {
+            if exchange == nil, isOutputEnded, pending.isEmpty {
+                resetUnread()
+                return .distantFuture
+            }
+            if let exchange, exchange.acceptsRequestBody, !exchange.awaitsContinue, !isTunnel,
+                window.isTooSlowReceiving(bytesReceived, least: settings.bodyBytesPerWindow)
+            {
+                exchange.refuse(.clientTooSlow)
+                return .distantFuture
+            }
+            window.beginReceiving(bytesReceived, until: now + settings.bodyTimeout)
+        }
+        return min(window.sendingEnds, window.receivingEnds)
+    }
+
+    private func cutOff() {
+        if let exchange { exchange.downstreamTooSlow() } else { abort() }
+    }
+}
