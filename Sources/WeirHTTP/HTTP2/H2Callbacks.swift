@@ -259,6 +259,7 @@ private let frameSent: nghttp2_on_frame_send_callback = { _, frame, user in
         }
         if head.has(NGHTTP2_FLAG_END_STREAM),
             head.isOf(NGHTTP2_DATA) || head.isOf(NGHTTP2_HEADERS),
+            !session.hasPeerEnded(head.stream_id),
             let attached = session.attachment(of: head.stream_id)
         {
             session.owner.outputEnded(head.stream_id, attached)

@@ -27,7 +27,8 @@ package protocol H2Owner: AnyObject {
     func pongArrived()
     /// The peer opens no streams beyond `last`, or takes none.
     func goingAway(last: Int32)
-    /// All of a stream has been sent.
+    /// All of a stream has been sent that its peer has not ended. Where the peer has ended it, the
+    /// stream closes at once.
     func outputEnded(_ id: Int32, _ attached: H2Attachment)
 
     /// How much of a body there is to send now.
@@ -209,6 +210,10 @@ package final class H2Session {
 
     /// A stream was answered.
     package func countAnswer() { budget.earnAnswer() }
+
+    func hasPeerEnded(_ id: Int32) -> Bool {
+        nghttp2_session_get_stream_remote_close(session, id) == 1
+    }
 
     func attachment(of id: Int32) -> H2Attachment? {
         nghttp2_session_get_stream_user_data(session, id)

@@ -18,8 +18,8 @@ package final class HeadText {
     /// Room for what the text has beyond the fields: line, framing, a handshake.
     private static let slack = 1 << 10
 
-    private let text: UnsafeMutableRawPointer
-    private var length = 0
+    private let text: UnsafeMutableRawBufferPointer
+    private var out: ByteWriter
     /// Pseudo fields as they came, then cookies in one line.
     private let aside: UnsafeMutableRawPointer
     private var asideLength = 0
@@ -44,6 +44,7 @@ package final class HeadText {
 
     package init() {
         text = .allocate(byteCount: Self.capacity + Self.slack, alignment: 16)
+        out = ByteWriter(text)
         aside = .allocate(byteCount: Self.capacity + Self.slack, alignment: 16)
     }
 
@@ -54,7 +55,7 @@ package final class HeadText {
 
     /// Begins a head of at most `limit` bytes, counted as names, values and four a field.
     func begin(_ kind: Kind, limit: Int) {
-        length = 0
+        out = ByteWriter(text)
         asideLength = 0
         progress = Progress()
         progress.kind = kind
@@ -67,15 +68,12 @@ package final class HeadText {
         progress.room -= name.count + value.count + 4
         guard progress.problem == nil else { return }
         guard progress.room >= 0 else { return fail(.headTooLarge) }
-        guard let first = name.first, Self.isValue(value) else { return fail(.fieldValue) }
-        if first == Byte.colon {
-            takePseudo(name, value)
-        } else if Self.isToken(name) {
-            if !progress.hasLine { writeLine() }
-            takeField(name, value)
-        } else {
-            fail(.fieldName)
-        }
+        // What pseudo fields may hold is asked when the line is written.
+        if name.first == Byte.colon { return takePseudo(name, value) }
+        guard Self.isToken(name) else { return fail(.fieldName) }
+        guard Self.isValue(value) else { return fail(.fieldValue) }
+        if !progress.hasLine { writeLine() }
+        takeField(name, value)
     }
 
     /// The head is so much too large that not even its fields are looked at any more.
@@ -128,7 +126,10 @@ package final class HeadText {
             return fail(.connectionField)
         default: break
         }
-        appendLine(name, value)
+        out.append(name)
+        out.append(": ")
+        out.append(value)
+        out.append("\r\n")
     }
 
     /// Clients may send cookies as fields of their own; HTTP/1 wants one (RFC 9113 section 8.2.3).
@@ -148,9 +149,9 @@ package final class HeadText {
     func finish(isEnd: Bool) -> Result<UnsafeRawBufferPointer, Malformed> {
         if progress.problem == nil, !progress.hasLine { writeLine() }
         if !progress.cookies.isEmpty {
-            append("cookie: ")
-            append(kept(progress.cookies))
-            append("\r\n")
+            out.append("cookie: ")
+            out.append(kept(progress.cookies))
+            out.append("\r\n")
         }
         if progress.kind == .request {
             if !progress.protocol.isEmpty {
@@ -158,20 +159,23 @@ package final class HeadText {
                 if progress.hasLength { fail(.contentLength) }
                 writeHandshake()
             } else if !isEnd, !progress.hasLength {
-                append("transfer-encoding: chunked\r\n")
+                out.append("transfer-encoding: chunked\r\n")
             }
         }
-        append("\r\n")
+        out.append("\r\n")
+        if out.hasOverflowed { fail(.headTooLarge) }
         if let problem = progress.problem { return .failure(problem) }
-        return .success(UnsafeRawBufferPointer(start: text, count: length))
+        return .success(out.written)
     }
 
     private func writeLine() {
         progress.hasLine = true
         if progress.kind == .response {
-            append("HTTP/1.1 ")
-            append(kept(progress.status))
-            append(" \r\n")
+            let status = kept(progress.status)
+            guard Self.isToken(status) else { return fail(.status) }
+            out.append("HTTP/1.1 ")
+            out.append(status)
+            out.append(" \r\n")
         } else if let fault = writeRequestLine() {
             fail(fault)
         }
@@ -189,7 +193,7 @@ package final class HeadText {
         }
         let target = kept(isTunnel ? progress.authority : progress.path)
         guard Self.isToken(method) else { return .method }
-        guard Self.isTarget(target) else { return .target }
+        guard Self.isTarget(target), Self.isValue(kept(progress.authority)) else { return .target }
         if !isTunnel {
             let scheme = kept(progress.scheme)
             guard FieldValue.equals(scheme, "https") || FieldValue.equals(scheme, "http") else {
@@ -200,14 +204,14 @@ package final class HeadText {
                 return .target
             }
         }
-        if isConnect, !isTunnel { append("GET") } else { append(method) }
-        append(" ")
-        append(target)
-        append(" HTTP/1.1\r\n")
+        if isConnect, !isTunnel { out.append("GET") } else { out.append(method) }
+        out.append(" ")
+        out.append(target)
+        out.append(" HTTP/1.1\r\n")
         if !progress.authority.isEmpty {
-            append("host: ")
-            append(kept(progress.authority))
-            append("\r\n")
+            out.append("host: ")
+            out.append(kept(progress.authority))
+            out.append("\r\n")
         }
         return nil
     }
@@ -215,13 +219,13 @@ package final class HeadText {
     /// A WebSocket as HTTP/1 asks for it (RFC 8441 section 5, RFC 6455 section 4.1): the key, which
     /// HTTP/2 leaves out, is sixteen bytes in base64.
     private func writeHandshake() {
-        append("connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: ")
+        out.append("connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: ")
         let digits = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
         var key = (0..<21).map { _ in digits[Int.random(in: 0..<64)] }
         // The last digit stands for two bits.
         key.append(digits[16 * Int.random(in: 0..<4)])
-        key.withUnsafeBytes { append($0) }
-        append("==\r\n")
+        key.withUnsafeBytes { out.append($0) }
+        out.append("==\r\n")
     }
 
     /// Copies bytes aside.
@@ -240,32 +244,6 @@ package final class HeadText {
 
     private func kept(_ stretch: Stretch) -> UnsafeRawBufferPointer {
         UnsafeRawBufferPointer(start: aside + Int(stretch.start), count: Int(stretch.length))
-    }
-
-    private func append(_ bytes: UnsafeRawBufferPointer) {
-        guard let start = bytes.baseAddress else { return }
-        guard length + bytes.count <= Self.capacity + Self.slack else {
-            return fail(.headTooLarge)
-        }
-        memcpy(text + length, start, bytes.count)
-        length += bytes.count
-    }
-
-    private func append(_ literal: StaticString) { append(Self.bytes(literal)) }
-
-    private func appendLine(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
-        guard let start = name.baseAddress,
-            length + name.count + value.count + 4 <= Self.capacity + Self.slack
-        else { return fail(.headTooLarge) }
-        var end = text + length
-        memcpy(end, start, name.count)
-        end += name.count
-        end.storeBytes(of: 0x203A, as: UInt16.self)
-        end += 2
-        if let bytes = value.baseAddress { memcpy(end, bytes, value.count) }
-        end += value.count
-        end.storeBytes(of: 0x0A0D, as: UInt16.self)
-        length += name.count + value.count + 4
     }
 
     // MARK: Trailers
@@ -294,17 +272,17 @@ package final class HeadText {
     /// What has come of a head that goes on with the next read, to be put back then.
     func save() -> Saved {
         Saved(
-            text: Array(UnsafeRawBufferPointer(start: text, count: length)),
+            text: Array(out.written),
             aside: Array(UnsafeRawBufferPointer(start: aside, count: asideLength)),
             progress: progress)
     }
 
     /// Goes on with a head.
     func restore(_ saved: Saved) {
-        length = 0
+        out = ByteWriter(text)
         asideLength = 0
         progress = saved.progress
-        saved.text.withUnsafeBytes { append($0) }
+        saved.text.withUnsafeBytes { out.append($0) }
         saved.aside.withUnsafeBytes { _ = keep($0) }
     }
 

@@ -59,9 +59,11 @@ extension H2Downstream: H2Owner {
         guard let stream = stream(attached) else { return }
         stream.use { stream in
             // Also where the session has reset it for what the client has sent.
-            let isGivenUp = (isPeers || code != 0) && !stream.isAnswered && !stream.isOver
-            session?.use {
-                if isGivenUp { $0.countReset() } else if stream.isAnswered { $0.countAnswer() }
+            let isReset = isPeers || code != 0
+            if !isReset || stream.isAnswered {
+                session?.use { $0.countAnswer() }
+            } else if !stream.isOver {
+                session?.use { $0.countReset() }
             }
             drop(stream)
         }

@@ -198,6 +198,9 @@ final class H2Downstream: DownstreamConnection {
     /// Bytes of a stream's answer that the client's window takes.
     func window(of id: Int32) -> Int { session?.use { $0.window(of: id) } ?? 0 }
 
+    /// The client takes nothing of a stream's answer now.
+    func isShut(_ id: Int32) -> Bool { queuedBytes > 0 || held > 0 || window(of: id) == 0 }
+
     /// Bytes of a stream's answer that are worth having now, up to `most`: what the client takes,
     /// as far as others do not wait for the same.
     func room(of id: Int32, atMost most: Int) -> Int {

@@ -243,7 +243,7 @@ final class H2Stream {
     var isBehind: Bool { isHeldUp }
 
     /// The client takes nothing of an answer's body now.
-    var isShut: Bool { connection.use { $0.room(of: id, atMost: 1) == 0 } }
+    var isShut: Bool { connection.use { $0.isShut(id) } }
 
     /// Both sides speak another protocol from now on.
     func beginTunnel() {
@@ -302,7 +302,7 @@ final class H2Stream {
         }
         let wasHeldUp = isHeldUp
         isHeldUp = !pending.isEmpty
-        room = connection.use { $0.room(of: id, atMost: Self.enough) }
+        if !isOutputEnded { room = connection.use { $0.room(of: id, atMost: Self.enough) } }
         // Its end waits as well, where the client's window is full to the last byte.
         let isUnfinished = isOutputEnded && hasAnswered && !hasLeft
         if isHeldUp || isUnfinished { watchSending() } else { window.endSending() }
