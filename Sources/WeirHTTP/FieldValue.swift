@@ -93,6 +93,14 @@ package struct ListElements {
     }
 }
 
+extension StaticString {
+    /// The literal's bytes.
+    @inlinable @inline(__always)
+    public var bytes: UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: utf8Start, count: utf8CodeUnitCount)
+    }
+}
+
 extension UnsafePointer<UInt8> {
     /// The bytes that a stretch of a head stands for.
     @inline(__always)

@@ -116,7 +116,8 @@ extension Method {
 extension UnsafeRawBufferPointer {
     /// Whether the bytes are those of the literal, letter case included.
     @inline(__always)
-    fileprivate func isExactly(_ literal: StaticString) -> Bool {
+    func isExactly(_ literal: StaticString) -> Bool {
+        guard count == literal.utf8CodeUnitCount else { return false }
         let wanted = literal.utf8Start
         for index in 0..<literal.utf8CodeUnitCount where self[index] != wanted[index] {
             return false

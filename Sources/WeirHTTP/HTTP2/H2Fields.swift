@@ -36,8 +36,7 @@ package final class H2Fields {
     @inline(__always)
     package func add(_ name: StaticString, _ value: UnsafeRawBufferPointer, isUnique: Bool = false)
     {
-        let bytes = UnsafeRawBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount)
-        add(bytes, value, isUnique: isUnique)
+        add(name.bytes, value, isUnique: isUnique)
     }
 
     /// Adds each of the lines `name: value CRLF`.

@@ -94,8 +94,8 @@ package final class H2Session {
     let maxHeadBytes: Int
     private let mostQueued: Int
     package internal(set) var budget = FrameBudget()
-    /// A head whose fields are coming.
-    var isInHead = false
+    /// A head has begun that is not complete.
+    package internal(set) var isInHead = false
     /// How many heads have begun.
     package internal(set) var headsBegun: UInt64 = 0
     /// A head that goes on with the next read.
@@ -184,9 +184,6 @@ package final class H2Session {
         if budget.isSpent || taken == Int(NGHTTP2_ERR_FLOODED.rawValue) { return .flood }
         return taken >= 0 ? .sound : .broken
     }
-
-    /// A head has begun that is not complete.
-    package var hasPartialHead: Bool { isInHead }
 
     /// The session is over once what it still has to send is sent.
     package var isOver: Bool {

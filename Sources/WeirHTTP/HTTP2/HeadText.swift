@@ -90,17 +90,17 @@ package final class HeadText {
         let place = keep(value)
         let earlier: Stretch
         switch (progress.kind, name.count) {
-        case (.request, 5) where Self.isExactly(name, ":path"):
+        case (.request, 5) where name.isExactly(":path"):
             earlier = swap(&progress.path, for: place)
-        case (.request, 7) where Self.isExactly(name, ":method"):
+        case (.request, 7) where name.isExactly(":method"):
             earlier = swap(&progress.method, for: place)
-        case (.request, 7) where Self.isExactly(name, ":scheme"):
+        case (.request, 7) where name.isExactly(":scheme"):
             earlier = swap(&progress.scheme, for: place)
-        case (.request, 9) where Self.isExactly(name, ":protocol"):
+        case (.request, 9) where name.isExactly(":protocol"):
             earlier = swap(&progress.protocol, for: place)
-        case (.request, 10) where Self.isExactly(name, ":authority"):
+        case (.request, 10) where name.isExactly(":authority"):
             earlier = swap(&progress.authority, for: place)
-        case (.response, 7) where Self.isExactly(name, ":status"):
+        case (.response, 7) where name.isExactly(":status"):
             earlier = swap(&progress.status, for: place)
         default: return fail(.startLine)
         }
@@ -183,7 +183,7 @@ package final class HeadText {
 
     private func writeRequestLine() -> Malformed? {
         let method = kept(progress.method)
-        let isConnect = Self.isExactly(method, "CONNECT")
+        let isConnect = method.isExactly("CONNECT")
         let isTunnel = isConnect && progress.protocol.isEmpty
         if !progress.protocol.isEmpty {
             guard isConnect else { return .startLine }
@@ -200,7 +200,7 @@ package final class HeadText {
                 return .target
             }
             // Another form would bring another authority.
-            guard target[0] == UInt8(ascii: "/") || Self.isExactly(target, "*") else {
+            guard target[0] == UInt8(ascii: "/") || target.isExactly("*") else {
                 return .target
             }
         }
@@ -240,7 +240,7 @@ package final class HeadText {
         return Stretch(start: UInt32(asideLength), length: UInt32(bytes.count))
     }
 
-    private func keep(_ literal: StaticString) -> Stretch { keep(Self.bytes(literal)) }
+    private func keep(_ literal: StaticString) -> Stretch { keep(literal.bytes) }
 
     private func kept(_ stretch: Stretch) -> UnsafeRawBufferPointer {
         UnsafeRawBufferPointer(start: aside + Int(stretch.start), count: Int(stretch.length))
@@ -287,19 +287,6 @@ package final class HeadText {
     }
 
     // MARK: Bytes that are allowed
-
-    private static func bytes(_ literal: StaticString) -> UnsafeRawBufferPointer {
-        UnsafeRawBufferPointer(start: literal.utf8Start, count: literal.utf8CodeUnitCount)
-    }
-
-    private static func isExactly(
-        _ bytes: UnsafeRawBufferPointer, _ literal: StaticString
-    ) -> Bool {
-        guard bytes.count == literal.utf8CodeUnitCount, let start = bytes.baseAddress else {
-            return false
-        }
-        return memcmp(start, literal.utf8Start, bytes.count) == 0
-    }
 
     private static func isToken(_ bytes: UnsafeRawBufferPointer) -> Bool {
         scans(bytes) { weir_scan_token($0, 0, $1) }

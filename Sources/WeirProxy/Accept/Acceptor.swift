@@ -1,6 +1,7 @@
 // Takes connections from one listener, and refuses them while there is no room.
 
 import Glibc
+import WeirHTTP
 import WeirNet
 import WeirTelemetry
 import WeirTime
@@ -15,6 +16,13 @@ final class Listener {
     /// The configuration no longer has it: its connections end with their next answer, which says
     /// so, rather than being closed while a request may be on its way.
     var isRemoved = false
+
+    /// What a head may be. Field by field: a copy of the settings would retain what they refer to.
+    var headLimits: HeadLimits {
+        HeadLimits(
+            maxBytes: settings.headBytes, maxFields: settings.headFields,
+            maxTargetBytes: settings.targetBytes)
+    }
 
     init(name: String, settings: ListenerSettings, tls: TLSServer?) {
         self.name = name

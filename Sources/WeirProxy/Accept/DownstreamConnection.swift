@@ -7,6 +7,10 @@ import WeirTime
 /// What connections of both versions have: a listener, a client, a timer and a place among the
 /// worker's connections.
 class DownstreamConnection: Connection {
+    /// How long a connection that is done with still reads, so that what it has sent last is not
+    /// lost in a reset.
+    private static let lingerTime = Interval.seconds(2)
+
     let listener: Listener
     let peer: SocketAddress
     /// The peer's address; `nil` on a unix socket.
@@ -47,6 +51,19 @@ class DownstreamConnection: Connection {
 
     /// Ends the connection now, whatever it is doing; who still waits for an answer is told why.
     func cut() {}
+
+    /// Ends the connection without a word.
+    func close() {}
+
+    // MARK: The end
+
+    /// All has been sent: ends this side, and gives the client time to end its own.
+    final func finishSending() {
+        if hasPeerEnded, !isReadable { return close() }
+        endSending()
+        arm(after: Self.lingerTime)
+        if isReadable { context.loop.defer(self) }
+    }
 
     // MARK: The worker's books
 

@@ -19,8 +19,6 @@ final class H1Downstream: DownstreamConnection {
     /// Exchanges likewise. What has ended is used again only after the turn, so this also bounds
     /// the memory that a client costs who sends thousands of requests at once.
     private static let exchangesPerTurn = 32
-    /// How long a closed connection still reads, so that its last answer is not lost in a reset.
-    private static let lingerTime = Interval.seconds(2)
 
     private(set) var state = State.idle
     private var isProcessing = false
@@ -166,8 +164,7 @@ final class H1Downstream: DownstreamConnection {
         if let tls {
             isFresh = FieldValue.equals(tls.agreedProtocol, "h2")
         } else {
-            let preface = UnsafeRawBufferPointer(
-                start: Self.preface.utf8Start, count: Self.preface.utf8CodeUnitCount)
+            let preface = Self.preface.bytes
             isFresh = Bytes.hasPrefix(preface, bytes.part(0, min(bytes.count, preface.count)))
             if isFresh, bytes.count < preface.count { return 0 }
         }
@@ -190,10 +187,7 @@ final class H1Downstream: DownstreamConnection {
             headSeen = 0
             headStarted = context.loop.now
         }
-        // Field by field: a copy of the settings would retain what they refer to.
-        let limits = HeadLimits(
-            maxBytes: listener.settings.headBytes, maxFields: listener.settings.headFields,
-            maxTargetBytes: listener.settings.targetBytes)
+        let limits = listener.headLimits
         let exchange = proxy.takeExchange(fields: limits.maxFields)
         switch exchange.parse(bytes, seen: headSeen, limits: limits) {
         case .needsMore:
@@ -360,14 +354,7 @@ final class H1Downstream: DownstreamConnection {
         if queuedBytes == 0 { finishSending() } else { watchSending() }
     }
 
-    private func finishSending() {
-        if hasPeerEnded, !isReadable { return close() }
-        endSending()
-        arm(after: Self.lingerTime)
-        if isReadable { context.loop.defer(self) }
-    }
-
-    func close() {
+    override func close() {
         guard state != .closed else { return }
         state = .closed
         let exchange = self.exchange

@@ -6,9 +6,7 @@ import WeirTelemetry
 
 extension H2Downstream: H2Owner {
     func headArrived(_ id: Int32, _ text: UnsafeRawBufferPointer, isEnd: Bool) {
-        let limits = HeadLimits(
-            maxBytes: listener.settings.headBytes, maxFields: listener.settings.headFields,
-            maxTargetBytes: listener.settings.targetBytes)
+        let limits = listener.headLimits
         let exchange = proxy.takeExchange(fields: limits.maxFields)
         let step = exchange.parse(text, seen: 0, limits: limits)
         guard case .complete = step else {

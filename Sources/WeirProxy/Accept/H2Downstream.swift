@@ -19,8 +19,6 @@ final class H2Downstream: DownstreamConnection {
     private static let readsPerTurn = 4
     /// Bytes of one read: what a flood may ask for before it is judged.
     private static let readSize = 64 << 10
-    /// How long a closed connection still reads, so that its last frames are not lost in a reset.
-    private static let lingerTime = Interval.seconds(2)
     /// How long a client that does not answer a ping is given to learn of the connection's end.
     private static let farewellTime = Interval.seconds(1)
 
@@ -43,7 +41,6 @@ final class H2Downstream: DownstreamConnection {
     private var headDueAt = Instant.distantFuture
     private var paceAt = Instant.distantFuture
     private var farewellAt = Instant.distantFuture
-    private var lingerAt = Instant.distantFuture
     /// Bytes that the client had taken when its pace was judged last, when that was, and whether it
     /// had taken too few.
     private var acknowledged: UInt64 = 0
@@ -53,7 +50,9 @@ final class H2Downstream: DownstreamConnection {
     var held = 0
     private static let mostHeld = 1 << 20
     private var headNumber: UInt64 = 0
+    /// The last stream is to be named, and has been.
     private var isGoodbyeDue = false
+    private var hasSaidGoodbye = false
 
     var now: Instant { context.loop.now }
 
@@ -247,13 +246,11 @@ final class H2Downstream: DownstreamConnection {
         proxy.pumpLater(self)
     }
 
-    /// Sends at once, unless the session is just being told something.
-    func pumpIfPossible() { if !isBusy { pump() } }
-
-    /// Sends what there is, as far as the client takes it.
+    /// Sends what there is, as far as the client takes it; nothing while the session is just being
+    /// told something.
     func pump() {
-        isPumpDue = false
         guard let session, state != .closed, !isBusy else { return }
+        isPumpDue = false
         if queuedBytes == 0 {
             isBusy = true
             if isGoodbyeDue {
@@ -294,7 +291,7 @@ final class H2Downstream: DownstreamConnection {
     private func becomeIdle(for time: Interval) { check(&idleAt, at: now + time) }
 
     private func watchHead() {
-        guard let session, session.use({ $0.hasPartialHead }) else {
+        guard let session, session.use({ $0.isInHead }) else {
             return headDueAt = .distantFuture
         }
         let number = session.use { $0.headsBegun }
@@ -322,9 +319,8 @@ final class H2Downstream: DownstreamConnection {
     }
 
     override func timerFired() {
-        if state == .lingering {
-            if now >= lingerAt { return close() }
-        } else if now >= headDueAt {
+        if state == .lingering { return close() }
+        if now >= headDueAt {
             endSession(.enhanceYourCalm)
         } else if now >= idleAt {
             idleAt = .distantFuture
@@ -339,8 +335,8 @@ final class H2Downstream: DownstreamConnection {
     }
 
     private func rearm() {
-        guard state != .closed else { return }
-        let next = min(idleAt, headDueAt, paceAt, farewellAt, lingerAt)
+        guard state == .open || state == .leaving else { return }
+        let next = min(idleAt, headDueAt, paceAt, farewellAt)
         if next == .distantFuture {
             context.loop.timers.disarm(timer)
         } else {
@@ -374,8 +370,6 @@ final class H2Downstream: DownstreamConnection {
     }
 
     // MARK: The end
-
-    private var hasSaidGoodbye = false
 
     /// Tells the client that the connection will end. Requests that it sends before it hears of it
     /// are still answered.
@@ -420,18 +414,11 @@ final class H2Downstream: DownstreamConnection {
         headDueAt = .distantFuture
         paceAt = .distantFuture
         farewellAt = .distantFuture
-        check(&lingerAt, at: now + listener.settings.sendTimeout)
+        arm(after: listener.settings.sendTimeout)
         if queuedBytes == 0 { finishSending() }
     }
 
-    private func finishSending() {
-        if hasPeerEnded, !isReadable { return close() }
-        endSending()
-        check(&lingerAt, at: now + Self.lingerTime)
-        if isReadable { context.loop.defer(self) }
-    }
-
-    func close() {
+    override func close() {
         guard state != .closed else { return }
         // The session is being told something, and must outlive it.
         if isBusy { return breakOff() }

@@ -24,7 +24,7 @@ final class H2Stream {
     /// The client has sent all of its request.
     private(set) var isInputEnded = false
     /// What becomes of the request has not been asked yet.
-    private(set) var isWaiting = false
+    private var isWaiting = false
     private var isTunnel = false
     /// Bytes of the request for which the windows are still to be opened.
     private var unpaid = 0
@@ -226,7 +226,7 @@ final class H2Stream {
         connection.use {
             if !isLost { $0.held += bytes.count }
             $0.hasWritten(self)
-            if pending.count >= Self.enough { $0.pumpIfPossible() }
+            if pending.count >= Self.enough { $0.pump() }
             if pending.count > 0, pending.count >= room { isHeldUp = true }
         }
     }
@@ -280,7 +280,6 @@ final class H2Stream {
 
     /// The trailers that follow the body; they are asked for once.
     func takeTrailers() -> [UInt8] {
-        if trailers.isEmpty { return [] }
         defer { trailers = [] }
         return trailers
     }

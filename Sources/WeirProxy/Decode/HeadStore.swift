@@ -135,9 +135,7 @@ struct HeadStore {
     }
 
     private static let slash: StaticString = "/"
-    private static var root: UnsafeRawBufferPointer {
-        UnsafeRawBufferPointer(start: slash.utf8Start, count: 1)
-    }
+    private static var root: UnsafeRawBufferPointer { slash.bytes }
 
     // MARK: The request's ID
 

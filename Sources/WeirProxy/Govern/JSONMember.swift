@@ -1,5 +1,7 @@
 // One member of a JSON object, found without building the object.
 
+import WeirHTTP
+
 /// What an object has under a name.
 enum JSONMember {
     case absent
@@ -106,8 +108,7 @@ enum JSONMember {
     }
 
     static func find(_ name: StaticString, in json: UnsafeRawBufferPointer) -> JSONMember {
-        find(
-            UnsafeRawBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount), in: json)
+        find(name.bytes, in: json)
     }
 
     /// Where the string that begins at `start` ends: its closing quote.

@@ -77,7 +77,7 @@ struct LocalReply {
     func write(_ exchange: Exchange, mayPersist: Bool, to downstream: H1Downstream) -> Bool {
         withUnsafeTemporaryAllocation(byteCount: 768, alignment: 1) { memory in
             let body = writeBody(exchange, memory)
-            let hasBody = exchange.head.method != .head && status != 204 && status != 304
+            let hasBody = mayHaveBody(exchange)
             let edits = exchange.route?.responseEdits ?? FieldEdits()
             let bound =
                 1024 + location.count + typeLength + edits.lines.count
@@ -105,8 +105,7 @@ struct LocalReply {
     func write(_ exchange: Exchange, to stream: H2Stream) -> Bool {
         withUnsafeTemporaryAllocation(byteCount: 768, alignment: 1) { memory in
             let body = writeBody(exchange, memory)
-            let hasBody =
-                exchange.head.method != .head && status != 204 && status != 304 && body.count > 0
+            let hasBody = mayHaveBody(exchange) && body.count > 0
             let edits = exchange.route?.responseEdits ?? FieldEdits()
             let bound = 1024 + location.count + typeLength + edits.lines.count
             let isSent = withUnsafeTemporaryAllocation(byteCount: bound, alignment: 1) {
@@ -130,6 +129,10 @@ struct LocalReply {
             }
             return isSent
         }
+    }
+
+    private func mayHaveBody(_ exchange: Exchange) -> Bool {
+        exchange.head.method != .head && status != 204 && status != 304
     }
 
     private func writeFields(

@@ -1,5 +1,7 @@
 // A claim of a JSON web token (RFC 7519), read without building the token's object.
 
+import WeirHTTP
+
 /// Says whether a token's signature holds. Called with the signed part and the signature, decoded.
 package protocol TokenVerifier: Sendable {
     /// `algorithm` is the header's `alg`, which must be the one that the key is for.
@@ -118,8 +120,7 @@ package final class TokenSource: Sendable {
     /// What follows `Bearer `, or all of it.
     private static func withoutScheme(_ value: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
         let scheme: StaticString = "bearer "
-        let lower = UnsafeRawBufferPointer(start: scheme.utf8Start, count: 7)
-        guard value.count > 7, Bytes.areEqual(value.part(0, 7), ignoringCase: lower) else {
+        guard value.count > 7, Bytes.areEqual(value.part(0, 7), ignoringCase: scheme.bytes) else {
             return value
         }
         return value.part(7, value.count - 7)

@@ -286,8 +286,7 @@ extension FieldEdits {
     @inline(__always)
     func drop(_ name: StaticString) -> Bool {
         if dropped.isEmpty { return false }
-        let bytes = UnsafeRawBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount)
-        return dropped.contains { Bytes.areEqual($0.bytes, bytes) }
+        return dropped.contains { Bytes.areEqual($0.bytes, name.bytes) }
     }
 }
 
