@@ -225,6 +225,11 @@ package final class H2Session {
     /// Bytes of all bodies together that the peer takes now.
     package var window: Int { max(0, Int(nghttp2_session_get_remote_window_size(session))) }
 
+    /// Bytes of a body that the peer takes on a fresh stream.
+    package var peersStreamWindow: Int {
+        Int(nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE))
+    }
+
     /// There is something to send.
     package var wantsToSend: Bool { nghttp2_session_want_write(session) != 0 }
 

@@ -19,6 +19,7 @@ final class H2Downstream: DownstreamConnection {
     private static let readsPerTurn = 4
     /// Bytes of one read: what a flood may ask for before it is judged.
     private static let readSize = 64 << 10
+    private static let mostPatience = 10
     /// How long a client that does not answer a ping is given to learn of the connection's end.
     private static let farewellTime = Interval.seconds(1)
 
@@ -36,16 +37,9 @@ final class H2Downstream: DownstreamConnection {
     /// Streams that were written to in this turn.
     private var written = Spares<H2Stream>()
 
-    // When the timer has something to look at.
-    private var idleAt = Instant.distantFuture
-    private var headDueAt = Instant.distantFuture
-    private var paceAt = Instant.distantFuture
-    private var farewellAt = Instant.distantFuture
-    /// Bytes that the client had taken when its pace was judged last, when that was, and whether it
-    /// had taken too few.
-    private var acknowledged: UInt64 = 0
-    private var acknowledgedAt = Instant.distantPast
-    private var isStuck = false
+    private var deadlines = Deadlines()
+    /// What the client takes of what is queued.
+    private var window = ProgressWindow()
     /// Bytes of answers that wait in streams, and as many as may.
     var held = 0
     private static let mostHeld = 1 << 20
@@ -55,6 +49,18 @@ final class H2Downstream: DownstreamConnection {
     private var hasSaidGoodbye = false
 
     var now: Instant { context.loop.now }
+
+    /// When the timer has something to look at.
+    private struct Deadlines {
+        var idle = Instant.distantFuture
+        /// A head must be complete.
+        var head = Instant.distantFuture
+        /// The pace of the connection or of a stream is to be judged.
+        var pace = Instant.distantFuture
+        var farewell = Instant.distantFuture
+
+        var soonest: Instant { min(idle, head, pace, farewell) }
+    }
 
     /// Takes the place of a connection whose client speaks HTTP/2.
     init(replacing other: H1Downstream) {
@@ -149,7 +155,7 @@ final class H2Downstream: DownstreamConnection {
         let reference = proxy.takeStream(on: self)
         session?.use { $0.attach(reference.toOpaque(), to: id) }
         streamCount += 1
-        idleAt = .distantFuture
+        deadlines.idle = .distantFuture
         let stream = Borrowed<H2Stream>(opaque: reference.toOpaque())
         stream.use {
             $0.open(id, on: self, isEnd: isEnd)
@@ -197,8 +203,16 @@ final class H2Downstream: DownstreamConnection {
     /// Bytes of a stream's answer that the client's window takes.
     func window(of id: Int32) -> Int { session?.use { $0.window(of: id) } ?? 0 }
 
-    /// The client takes nothing of a stream's answer now.
-    func isShut(_ id: Int32) -> Bool { queuedBytes > 0 || held > 0 || window(of: id) == 0 }
+    /// How many windows of `send_timeout` a stream may be shut: clients open their windows by
+    /// halves, and who reads at the least rate takes that long for one.
+    func patience(with id: Int32) -> Int {
+        let least = listener.settings.sendBytesPerWindow
+        guard least > 0, let session else { return 1 }
+        // The window of the connection is never smaller at first.
+        let whole = session.use { $0.peersStreamWindow }
+        let half = UInt64(window(of: id) == 0 ? whole : max(whole, 65_535)) / 2
+        return Int(min(UInt64(Self.mostPatience), half / least + 1))
+    }
 
     /// Bytes of a stream's answer that are worth having now, up to `most`: what the client takes,
     /// as far as others do not wait for the same.
@@ -213,6 +227,10 @@ final class H2Downstream: DownstreamConnection {
         }
         schedulePump()
     }
+
+    /// A request has turned out to be none after it was sent on: for its endpoint that is as good
+    /// as if the client had reset it.
+    func countSpoiled() { session?.use { $0.countReset() } }
 
     func inform(_ id: Int32) {
         session?.use { _ = $0.inform(id) }
@@ -266,8 +284,10 @@ final class H2Downstream: DownstreamConnection {
         settleWritten()
         guard state != .closed, state != .lingering else { return }
         countSent()
-        guard queuedBytes == 0 else { return checkSending(at: now + listener.settings.sendTimeout) }
-        let isDone = hasSaidGoodbye && streamCount == 0 && !session.use { $0.wantsToSend }
+        guard queuedBytes == 0 else { return watchSending() }
+        window.endSending()
+        let isDone =
+            hasSaidGoodbye && streamCount == 0 && !session.use { $0.wantsToSend || $0.isInHead }
         if session.use({ $0.isOver }) || isDone { linger() }
     }
 
@@ -288,46 +308,44 @@ final class H2Downstream: DownstreamConnection {
 
     // MARK: Idle, head and pace
 
-    private func becomeIdle(for time: Interval) { check(&idleAt, at: now + time) }
+    private func becomeIdle(for time: Interval) { check(&deadlines.idle, at: now + time) }
 
     private func watchHead() {
         guard let session, session.use({ $0.isInHead }) else {
-            return headDueAt = .distantFuture
+            return deadlines.head = .distantFuture
         }
         let number = session.use { $0.headsBegun }
-        if headDueAt == .distantFuture || headNumber != number {
+        if deadlines.head == .distantFuture || headNumber != number {
             headNumber = number
-            check(&headDueAt, at: now + listener.settings.headerTimeout)
+            check(&deadlines.head, at: now + listener.settings.headerTimeout)
         }
     }
 
-    /// A stream's pace is to be looked at.
-    func checkPace(at instant: Instant) { check(&paceAt, at: min(paceAt, instant)) }
-
-    /// Something is not taken: a stream's pace, or the connection's, is to be looked at.
-    func checkSending(at instant: Instant) {
-        if acknowledgedAt == .distantPast {
-            acknowledged = bytesAcknowledged
-            acknowledgedAt = now
-        }
-        checkPace(at: instant)
+    /// A pace is to be looked at.
+    func checkPace(at instant: Instant) {
+        if instant < deadlines.pace { check(&deadlines.pace, at: instant) }
     }
 
-    private func check(_ place: inout Instant, at instant: Instant) {
-        place = instant
+    private func watchSending() {
+        let until = now + listener.settings.sendTimeout
+        if window.beginSending(bytesAcknowledged, until: until) { checkPace(at: until) }
+    }
+
+    private func check(_ deadline: inout Instant, at instant: Instant) {
+        deadline = instant
         if context.loop.timers.deadline(of: timer) > instant { arm(at: instant) }
     }
 
     override func timerFired() {
         if state == .lingering { return close() }
-        if now >= headDueAt {
+        if now >= deadlines.head {
             endSession(.enhanceYourCalm)
-        } else if now >= idleAt {
-            idleAt = .distantFuture
+        } else if now >= deadlines.idle {
+            deadlines.idle = .distantFuture
             drain()
-        } else if now >= farewellAt {
+        } else if now >= deadlines.farewell {
             sayGoodbye()
-        } else if now >= paceAt {
+        } else if now >= deadlines.pace {
             checkPaces()
         }
         rearm()
@@ -336,37 +354,31 @@ final class H2Downstream: DownstreamConnection {
 
     private func rearm() {
         guard state == .open || state == .leaving else { return }
-        let next = min(idleAt, headDueAt, paceAt, farewellAt)
-        if next == .distantFuture {
+        if deadlines.soonest == .distantFuture {
             context.loop.timers.disarm(timer)
         } else {
-            arm(at: next)
+            arm(at: deadlines.soonest)
         }
     }
 
     private func checkPaces() {
-        judgeConnection()
-        paceAt = .distantFuture
+        deadlines.pace = .distantFuture
         var next = firstStream
-        var soonest = Instant.distantFuture
         while let stream = next {
             next = stream.use { $0.next }
-            soonest = min(soonest, stream.use { $0.checkPace(isConnectionStuck: isStuck) })
+            let soonest = stream.use { $0.checkPace() }
+            // What ends here may have set the deadline for another.
+            deadlines.pace = min(deadlines.pace, soonest)
         }
-        paceAt = soonest
         guard queuedBytes > 0 else { return schedulePump() }
-        // Nothing of all that was sent arrives, and a stream's end would not arrive either.
-        if isStuck { return close() }
-        checkSending(at: now + listener.settings.sendTimeout)
-    }
-
-    /// Judged over a whole window: streams are looked at more often.
-    private func judgeConnection() {
-        guard now - acknowledgedAt >= listener.settings.sendTimeout else { return }
-        let taken = bytesAcknowledged
-        isStuck = taken &- acknowledged < listener.settings.sendBytesPerWindow
-        acknowledged = taken
-        acknowledgedAt = queuedBytes > 0 ? now : .distantPast
+        if now >= window.sendingEnds {
+            // Nothing of all that was sent arrives, and a stream's end would not arrive either.
+            let least = listener.settings.sendBytesPerWindow
+            if window.isTooSlowSending(bytesAcknowledged, least: least) { return close() }
+            window.endSending()
+        }
+        watchSending()
+        checkPace(at: window.sendingEnds)
     }
 
     // MARK: The end
@@ -376,15 +388,15 @@ final class H2Downstream: DownstreamConnection {
     override func drain() {
         guard state == .open, let session else { return }
         state = .leaving
-        idleAt = .distantFuture
+        deadlines.idle = .distantFuture
         session.use { $0.announceEnd() }
-        check(&farewellAt, at: now + Self.farewellTime)
+        check(&deadlines.farewell, at: now + Self.farewellTime)
         schedulePump()
     }
 
     /// All that the client has sent before it heard of the end has come.
     func sayGoodbye() {
-        farewellAt = .distantFuture
+        deadlines.farewell = .distantFuture
         guard state == .leaving, !hasSaidGoodbye else { return }
         // Said when it can be sent: until then streams are still taken, and it must name the last.
         isGoodbyeDue = true
@@ -410,10 +422,7 @@ final class H2Downstream: DownstreamConnection {
         guard state != .closed, state != .lingering else { return }
         dropStreams()
         state = .lingering
-        idleAt = .distantFuture
-        headDueAt = .distantFuture
-        paceAt = .distantFuture
-        farewellAt = .distantFuture
+        deadlines = Deadlines()
         arm(after: listener.settings.sendTimeout)
         if queuedBytes == 0 { finishSending() }
     }

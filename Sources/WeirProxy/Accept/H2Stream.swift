@@ -52,6 +52,12 @@ final class H2Stream {
     /// Bytes that the request's body is to have.
     private var wholeInput = UInt64.max
     private var window = ProgressWindow()
+    /// What the connection had taken when that began, and how many ended with too little since
+    /// enough was taken.
+    private var takenAtStart: UInt64 = 0
+    private var slowWindows = 0
+    /// The client was told to go on with its request.
+    private var hasContinued = false
     /// There was no memory for a part of the answer.
     private var isLost = false
 
@@ -81,6 +87,8 @@ final class H2Stream {
         bytesReceived = 0
         wholeInput = .max
         window = ProgressWindow()
+        slowWindows = 0
+        hasContinued = false
     }
 
     /// Gives the stream its exchange; what becomes of it is decided with `proceed`.
@@ -107,8 +115,9 @@ final class H2Stream {
         return !exchange.head.wantsUpgrade
     }
 
-    /// The request is refused before it is on its way.
+    /// The request is refused for what it turns out to be.
     func refuse(_ problem: Malformed) {
+        if !isWaiting { connection.use { $0.countSpoiled() } }
         isWaiting = false
         exchange?.refuseMalformed(problem)
     }
@@ -134,14 +143,15 @@ final class H2Stream {
 
     /// A part of the request's body.
     func take(_ bytes: UnsafeRawBufferPointer) {
+        if !isTunnel, let exchange, exchange.head.wantsUpgrade {
+            // Whether there will be a tunnel is not known yet.
+            refuse(.upgrade)
+        }
         proceed()
         bytesReceived &+= UInt64(bytes.count)
         guard let exchange else { return connection.use { $0.pay(id, bytes.count) } }
         if isTunnel {
             exchange.tunnelToUpstream(bytes)
-        } else if exchange.head.wantsUpgrade {
-            // Whether there will be a tunnel is not known yet.
-            exchange.refuseMalformed(.upgrade)
         } else {
             exchange.requestBody(bytes)
         }
@@ -208,9 +218,14 @@ final class H2Stream {
     }
 
     /// Sends the gathered fields as an interim answer's head.
-    func inform() {
-        // What only informs is not kept for a client that does not read.
-        if !isOver { connection.use { if $0.queuedBytes == 0 { $0.inform(id) } } }
+    ///
+    /// - Parameter isContinue: the client waits for it. What only informs is not kept for one that
+    ///   does not read.
+    func inform(isContinue: Bool) {
+        guard !isOver, connection.use({ $0.queuedBytes == 0 }) || isContinue && !hasContinued
+        else { return }
+        if isContinue { hasContinued = true }
+        connection.use { $0.inform(id) }
     }
 
     /// Sends a part of the answer's body, or of what a tunnel carries.
@@ -243,7 +258,7 @@ final class H2Stream {
     var isBehind: Bool { isHeldUp }
 
     /// The client takes nothing of an answer's body now.
-    var isShut: Bool { connection.use { $0.isShut(id) } }
+    var isShut: Bool { connection.use { $0.room(of: id, atMost: 1) <= 0 } }
 
     /// Both sides speak another protocol from now on.
     func beginTunnel() {
@@ -324,7 +339,9 @@ final class H2Stream {
     private func watchSending() {
         connection.use {
             let until = $0.now + $0.listener.settings.sendTimeout
-            if window.beginSending(progress, until: until) { $0.checkSending(at: until) }
+            guard window.beginSending(progress, until: until) else { return }
+            takenAtStart = $0.bytesAcknowledged
+            $0.checkPace(at: until)
         }
     }
 
@@ -332,21 +349,17 @@ final class H2Stream {
     private var progress: UInt64 { bytesSent &- UInt64(pending.count) }
 
     /// Cuts the stream off if its client is too slow; when to look again.
-    ///
-    /// - Parameter isConnectionStuck: the connection as a whole has taken too little: where it goes
-    ///   on, a stream may just be waiting for its turn.
-    func checkPace(isConnectionStuck: Bool) -> Instant {
+    func checkPace() -> Instant {
         let connection = connection.object
         let now = connection.now
         let settings = connection.listener.settings
         if now >= window.sendingEnds {
-            let isSlow = window.isTooSlowSending(progress, least: settings.sendBytesPerWindow)
-            if isSlow, isConnectionStuck || connection.window(of: id) == 0 {
+            if takesTooLittle(least: settings.sendBytesPerWindow) {
                 cutOff()
                 return .distantFuture
             }
             window.endSending()
-            _ = window.beginSending(progress, until: now + settings.sendTimeout)
+            watchSending()
         }
         if now >= window.receivingEnds {
             if exchange == nil, isOutputEnded, pending.isEmpty {
@@ -362,6 +375,21 @@ final class H2Stream {
             window.beginReceiving(bytesReceived, until: now + settings.bodyTimeout)
         }
         return min(window.sendingEnds, window.receivingEnds)
+    }
+
+    /// The client has taken too little of the answer in the window that is over.
+    private func takesTooLittle(least: UInt64) -> Bool {
+        guard window.isTooSlowSending(progress, least: least) else {
+            slowWindows = 0
+            return false
+        }
+        let connection = connection.object
+        let isStuck = connection.bytesAcknowledged &- takenAtStart < least
+        // Where the connection goes on, the stream may just be waiting for its turn.
+        guard isStuck || connection.window(of: id) == 0 else { return false }
+        slowWindows += 1
+        return isStuck && connection.queuedBytes > 0
+            || slowWindows >= connection.patience(with: id)
     }
 
     private func cutOff() {

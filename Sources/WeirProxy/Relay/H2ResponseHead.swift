@@ -65,7 +65,7 @@ enum H2ResponseHead {
         fields.removeAll()
         fields.add(":status", message.part(9, 3))
         _ = addFields(head, message, FieldEdits(), isTunnel: false, to: fields)
-        stream.inform()
+        stream.inform(isContinue: head.status == 100)
     }
 
     /// Adds what is kept; returns whether a `Date` was among it.
