@@ -46,4 +46,5 @@ if [ "$sanitizer" = thread ]; then
 fi
 
 cd "$tests"
-exec "$venv/bin/pytest" -p no:cacheprovider "$@"
+# Two at a time: most tests wait more than they compute.
+exec "$venv/bin/pytest" -p no:cacheprovider -n "${WEIR_TEST_PROCESSES:-2}" "$@"
