@@ -64,8 +64,8 @@ let package = Package(
         layer(
             "WeirProxy",
             [
-                "WeirTime", "WeirNet", "WeirHTTP", "WeirPolicy", "WeirTelemetry", "CWeir",
-                "CPCRE2",
+                "WeirTime", "WeirNet", "WeirHTTP", "WeirPolicy", "WeirTelemetry", "WeirCrypto",
+                "CWeir", "CPCRE2",
             ], dataPlane),
         layer(
             "WeirServer",
@@ -122,5 +122,6 @@ if isFuzzed {
         fuzzer("Config", ["WeirConfig"]),
         fuzzer("Proxy", ["WeirNet"]),
         fuzzer("Http2", ["WeirHTTP"]),
+        fuzzer("Tls", ["WeirNet", "WeirTime"]),
     ]
 }

@@ -59,6 +59,7 @@ extension Listener {
         out.line("limits:")
         out.indented { limits.write(to: &$0) }
         out.field("trusted_proxies", flow(trustedProxies.map { quote("\($0.address)/\($0.bits)") }))
+        out.field("transparent", transparent ? "true" : "false")
         out.field("proxy_protocol", proxyProtocol?.rawValue ?? "off")
     }
 }
@@ -220,8 +221,9 @@ extension Cluster {
                 $0.field("dns", quote("\(host):\(port)"))
                 if let every { $0.field("resolve_every", Quantity.text(every)) }
             }
+        case .originalDestination: out.field("discovery", "original_destination")
         }
-        out.field("load_balancing", balancing.text)
+        if source != .originalDestination { out.field("load_balancing", balancing.text) }
         out.field("connect_timeout", Quantity.text(connectTimeout))
         out.line("keepalive:")
         out.indented {
@@ -236,7 +238,7 @@ extension Cluster {
         case .literal(let text): out.field("host_header", "{ literal: \(quote(text)) }")
         }
         writeGovernors(to: &out)
-        out.field("http2", "false")
+        out.field("http2", http2 ? "true" : "false")
     }
 }
 

@@ -93,6 +93,8 @@ package struct Listener: Equatable, Sendable {
     package var trustedProxies: [AddressPrefix] = []
     /// The header that must precede each connection; `nil` where there is none.
     package var proxyProtocol: ProxyProtocol?
+    /// Connections are redirected here, and where they were going is known.
+    package var transparent = false
 
     package init(name: String, address: Address) {
         self.name = name
@@ -272,6 +274,8 @@ package struct Cluster: Equatable, Sendable {
     package var tls: ClientTLS?
     /// The header that tells endpoints who the client is; `nil` where none does.
     package var proxyProtocol: ProxyProtocol?
+    /// Endpoints speak HTTP/2.
+    package var http2 = false
     package var hostHeader = HostHeader.preserve
     package var ceilings = Ceilings()
     package var concurrency = ConcurrencySettings()
@@ -294,6 +298,8 @@ package struct Cluster: Equatable, Sendable {
         case endpoints([Endpoint])
         /// `resolveEvery` is `nil` to follow the records' time to live.
         case dns(host: String, port: UInt16, resolveEvery: Interval?)
+        /// Where each client's connection was going before it was redirected.
+        case originalDestination
     }
 
     package struct Endpoint: Hashable, Sendable {

@@ -67,6 +67,9 @@ package enum ConfigurationDiff {
                 parts.append("proxy_protocol is now \(after.proxyProtocol?.rawValue ?? "off")")
             }
             if before.limits != after.limits { parts.append("limits changed") }
+            if before.transparent != after.transparent {
+                parts.append("transparent is now \(after.transparent)")
+            }
             if before.trustedProxies != after.trustedProxies {
                 parts.append("trusted_proxies changed")
             }
@@ -108,6 +111,7 @@ package enum ConfigurationDiff {
             if case .dns(let host, let port, _) = new {
                 return ["now found by dns \(host):\(port)"]
             }
+            if new == .originalDestination { return ["now original_destination"] }
             return ["now has fixed endpoints"]
         }
         let known = Dictionary(
@@ -155,6 +159,7 @@ package enum ConfigurationDiff {
             parts.append("proxy_protocol is now \(new.proxyProtocol?.rawValue ?? "off")")
         }
         if old.hostHeader != new.hostHeader { parts.append("host_header changed") }
+        if old.http2 != new.http2 { parts.append("http2 is now \(new.http2)") }
         return parts + governors(old, new)
     }
 

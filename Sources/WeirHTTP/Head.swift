@@ -183,6 +183,14 @@ public enum Method: UInt8, Sendable {
         default: false
         }
     }
+
+    /// Where a request has no body, it should say so (RFC 9110 section 8.6).
+    @inlinable public var usuallyHasBody: Bool {
+        switch self {
+        case .post, .put, .patch: true
+        default: false
+        }
+    }
 }
 
 /// The four forms of a request target (RFC 9112 section 3.2).

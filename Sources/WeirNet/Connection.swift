@@ -125,6 +125,9 @@ open class Connection: EventSource {
     /// The queue has become empty after `queued`.
     open func sendQueueDrained() {}
 
+    /// The turn is over in which the connection asked to be told so.
+    open func turnEnded() {}
+
     /// There may be bytes to read, or an end of stream.
     open func readReady() {}
 

@@ -7,6 +7,9 @@ package enum SocketAddress: Hashable, Sendable {
     case ip(IPAddress, port: UInt16)
     case unix(path: String)
 
+    /// Stands for wherever each client's connection was going; nobody connects to it.
+    package static let original = SocketAddress.ip(IPAddress(v4: 0), port: 0)
+
     /// What connects to this address does not leave the machine.
     package var isLocal: Bool {
         switch self {
@@ -96,6 +99,7 @@ package enum SocketAddress: Hashable, Sendable {
 extension SocketAddress: CustomStringConvertible {
     package var description: String {
         switch self {
+        case .original: "original_destination"
         case .ip(let address, let port):
             address.isV4 ? "\(address):\(port)" : "[\(address)]:\(port)"
         case .unix(let path): "unix:\(path)"

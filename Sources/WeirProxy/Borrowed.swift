@@ -18,6 +18,10 @@ struct Borrowed<Object: AnyObject> {
     @inline(__always)
     var object: Object { reference.takeUnretainedValue() }
 
+    /// They refer to the same object.
+    @inline(__always)
+    func isSame(as other: Borrowed) -> Bool { reference.toOpaque() == other.reference.toOpaque() }
+
     /// Calls `body` with the object, not counted.
     @inline(__always)
     func use<Result>(_ body: (Object) -> Result) -> Result {

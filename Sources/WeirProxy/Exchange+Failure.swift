@@ -8,28 +8,38 @@ import WeirTime
 
 extension Exchange {
     /// The attempt has failed; its connection is closed already.
-    func upstreamFailed(_ failure: AttemptFailure, connection: H1Upstream) {
+    func upstreamFailed(_ failure: AttemptFailure, connection: Upstream) {
         if rival != nil, isRival(connection) { return dropRival(failure.outcome) }
         upstream = nil
-        if connection.tls != nil { record.isCutOff = true }
+        if connection.isEndVouched { record.isCutOff = true }
         if rival != nil {
             outcome = failure.outcome
             settlePermit()
             return promoteRival(outcome)
         }
-        // A kept connection may have been closed by the endpoint just as it was used: nothing has
-        // been processed then, and a safe request may be sent once more, over a new connection.
-        if failure == .reset, connection.isReused, !connection.hasAnswered, !isReplay,
-            isRepeatable, !record.isTunnel
-        {
+        // Where a kept connection was closed just as it was used, nothing has been processed, and a
+        // safe request may be sent once more, over a new connection.
+        let isStale = failure == .reset && connection.isStale && isRepeatable
+        if isStale || isUntouched(failure), !isReplay, !record.isTunnel {
             outcome = .unsent
             settlePermit()
             isReplay = true
+            needsFreshConnection = isStale
             isUpstreamReady = false
             pool?.counters.add(.replays)
             return pickEndpoint()
         }
         attemptFailed(failure, hasAnswered: connection.hasAnswered)
+    }
+
+    /// What has not been looked at may be sent again once, whatever it asks for; rather elsewhere
+    /// where there was too much for the endpoint.
+    private func isUntouched(_ failure: AttemptFailure) -> Bool {
+        guard failure == .refused || failure == .unsent, !isBodyLost, !hasResponseBegun else {
+            return false
+        }
+        if failure == .refused, let pool { tried.insert(pool.id) }
+        return true
     }
 
     func upstreamMalformed() {
@@ -43,12 +53,14 @@ extension Exchange {
         let condition: RetryConditions
         switch failure {
         case .connect, .connectTimeout: condition = .connectFailure
+        case .refused, .unsent: condition = .refusedStream
         case .reset: condition = hasAnswered ? [] : .resetBeforeResponse
         case .malformed, .exhausted: condition = []
         }
         outcome = failure.outcome
         settlePermit()
-        let isUnprocessed = outcome == .connectFailure
+        let isUnprocessed =
+            outcome == .connectFailure || failure == .refused || failure == .unsent
         if retries(after: condition, isUnprocessed: isUnprocessed) {
             return pool?.counters.count(failure) ?? ()
         }
@@ -62,6 +74,7 @@ extension Exchange {
         case .connect: refuse(.upstreamConnect)
         case .connectTimeout: refuse(.upstreamConnect, status: 504)
         // Where the end of a tunnel is not orderly, it is still its end.
+        case .refused, .unsent: refuse(.upstreamReset)
         case .reset:
             if record.isTunnel, !record.isCutOff { finish() } else { refuse(.upstreamReset) }
         case .malformed: refuse(.upstreamProtocol)
@@ -82,7 +95,7 @@ extension Exchange {
         outcome = isClientsDeadline ? .cancelled : .timeout
         if let upstream {
             self.upstream = nil
-            upstream.close()
+            upstream.giveUp(isClients: isClientsDeadline)
         }
         settlePermit()
         if now < dueAt, retries(after: .perTryTimeout, isUnprocessed: false) { return }
@@ -92,7 +105,18 @@ extension Exchange {
 
     /// What an answer's status says about the endpoint, and whether another attempt takes its
     /// place: `true` when this answer is not for the client.
-    func judge(_ status: Int, _ bytes: UnsafeRawBufferPointer) -> Bool {
+    func judge(_ answer: Int, _ bytes: UnsafeRawBufferPointer) -> Bool {
+        var status = answer
+        // The request alone says nothing: any client can call itself one of gRPC.
+        if answer == 200, isGRPC, isAnswerOfGRPC(bytes) {
+            guard let said = statusOfCall(bytes) else {
+                record.call = .open
+                outcome = .cancelled
+                matched?.use { permit?.begun(tempo: $0.rules.tempo, now: now) }
+                return false
+            }
+            status = said
+        }
         outcome = status < 500 ? .success : .serverError(status: status)
         guard status >= 500 || status == 429 else {
             matched?.use { permit?.answered(.success, tempo: $0.rules.tempo, now: now) }
@@ -184,9 +208,9 @@ extension AttemptFailure {
     var outcome: AttemptOutcome {
         switch self {
         case .connect, .connectTimeout: .connectFailure
-        case .reset: .reset
+        case .refused, .reset: .reset
         case .malformed: .malformed
-        case .exhausted: .unsent
+        case .unsent, .exhausted: .unsent
         }
     }
 }
@@ -196,7 +220,7 @@ extension ClusterCounters {
     fileprivate func count(_ failure: AttemptFailure) {
         switch failure {
         case .connect, .connectTimeout: break
-        case .reset: add(.failedReset)
+        case .refused, .unsent, .reset: add(.failedReset)
         case .malformed: add(.failedProtocol)
         case .exhausted: add(.failedExhausted)
         }

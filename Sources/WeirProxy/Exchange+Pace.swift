@@ -55,10 +55,10 @@ extension Exchange {
             touch()
             return true
         }
-        if isRequestComplete || awaitsContinue { return false }
+        if isRequestComplete || awaitsContinue || dueAt <= now { return false }
         let before = acknowledged
         acknowledged = upstream.bytesAcknowledged
-        guard upstream.queuedBytes == 0 || acknowledged > before else { return false }
+        guard !upstream.isBehind || acknowledged > before else { return false }
         if let route { armResponseTimer(route) }
         return true
     }

@@ -31,7 +31,9 @@ final class Exchange: TimerTarget {
     private(set) var matched: Borrowed<RoutePlan>?
     private(set) var destination: Borrowed<Cluster>?
     var target: Borrowed<Pool>?
-    unowned(unsafe) var upstream: H1Upstream?
+    /// The pool of where the client's connection was going; kept, since it may be forgotten.
+    var passage: Pool?
+    var upstream: Upstream?
     var route: RoutePlan? { matched?.object }
     var cluster: Cluster? { destination?.object }
     var pool: Pool? { target?.object }
@@ -72,6 +74,8 @@ final class Exchange: TimerTarget {
     var hasResponseBegun = false
     var isDiscarding = false
     var isReplay = false
+    /// The next attempt is not to be made over a connection that was used before.
+    var needsFreshConnection = false
     var touchedAt = Instant.distantPast
     var hasContinued = false
     /// What the endpoint had taken of the request when the timer last looked.
@@ -176,7 +180,9 @@ final class Exchange: TimerTarget {
                 destination = Borrowed(cluster)
                 // A body is gathered first, so that a slow client costs the endpoint nothing; one
                 // that waits for `100 Continue` will not send it before it is asked.
-                if isRequestComplete || head.expectsContinue || route.requestBuffer == 0 {
+                if isRequestComplete || head.expectsContinue || route.requestBuffer == 0
+                    || isCall(to: cluster)
+                {
                     pickEndpoint(of: cluster, for: route)
                 }
             }
@@ -194,11 +200,11 @@ final class Exchange: TimerTarget {
             return refuse(.bodyTooLarge)
         }
         if isUpstreamReady, let upstream {
-            upstream.writer.write(bytes, to: upstream)
-            if !hasResponseBegun, let route {
-                armResponseTimer(route)
-                if !isBodyLost { keepForRetry(bytes) }
-            }
+            // Before it is sent: that may be when the attempt fails and another one begins.
+            if !hasResponseBegun, !isBodyLost { keepForRetry(bytes) }
+            upstream.sendBody(bytes)
+            guard isCurrent(upstream) else { return }
+            if !hasResponseBegun, let route { armResponseTimer(route) }
             return touch()
         }
         guard held.append(bytes, pool: proxy.context.pool) else {
@@ -214,7 +220,7 @@ final class Exchange: TimerTarget {
         if isDiscarding { return finishIfAnswered() }
         heldTrailers = trailers
         if isUpstreamReady, let upstream {
-            upstream.writer.end(trailers: trailers, to: upstream)
+            upstream.endBody(trailers: trailers)
             if !hasResponseBegun, let route { armResponseTimer(route) }
             finishIfAnswered()
         } else if phase == .govern {
@@ -231,14 +237,14 @@ final class Exchange: TimerTarget {
     /// More of the request's body may be read.
     var acceptsRequestBody: Bool {
         if isDiscarding { return true }
-        if isUpstreamReady { return upstream?.queuedBytes == 0 }
+        if isUpstreamReady { return upstream.map { !$0.isBehind } ?? false }
         return held.count < max(route?.requestBuffer ?? 0, 1)
     }
 
     // MARK: Pool
 
     /// The upstream connection is ready for the request.
-    func upstreamConnected(_ upstream: H1Upstream) {
+    func upstreamConnected(_ upstream: Upstream) {
         if rival != nil, isRival(upstream) { return rivalConnected() }
         guard let matched, let destination else { return }
         matched.use { route in
@@ -246,27 +252,38 @@ final class Exchange: TimerTarget {
         }
     }
 
-    private func send(_ route: RoutePlan, _ cluster: Cluster, on upstream: H1Upstream) {
+    private func send(_ route: RoutePlan, _ cluster: Cluster, on upstream: Upstream) {
         phase = .relay
         isUpstreamReady = true
+        if head.wantsUpgrade, case .h2(let call) = upstream,
+            let refusal = H2Tunnel.refusal(self, call.object)
+        {
+            return refuse(refusal)
+        }
         outcome = .cancelled
         record.connected(now)
-        guard H1RequestHead.write(self, route: route, cluster: cluster, to: upstream) else {
+        guard upstream.sendHead(self, route: route, cluster: cluster) else {
             return refuse(.headTooLarge)
         }
-        if !held.isEmpty {
-            upstream.writer.write(UnsafeRawBufferPointer(held.bytes), to: upstream)
+        let hasBegunBody = !held.isEmpty
+        if hasBegunBody { upstream.sendBody(UnsafeRawBufferPointer(held.bytes)) }
+        if isRequestComplete, !head.wantsUpgrade, isCurrent(upstream) {
+            upstream.endBody(trailers: heldTrailers)
         }
-        if isRequestComplete {
-            upstream.writer.end(trailers: heldTrailers, to: upstream)
-        }
+        guard isCurrent(upstream) else { return }
         planHedge(route)
         armResponseTimer(route)
-        if !held.isEmpty {
+        if hasBegunBody {
             upstream.flush()
-            if held.count > route.rules.retryBuffer { dropBody() }
+            if held.count > mostKept(route, upstream) { dropBody() }
         }
         if !isRequestComplete { downstream?.resumeReading() }
+    }
+
+    /// Sending on a stream may have shown that it has ended; another attempt is under way then.
+    @inline(__always)
+    private func isCurrent(_ sent: Upstream) -> Bool {
+        if case .h2 = sent { upstream == sent } else { true }
     }
 
     // MARK: Relay
@@ -277,7 +294,7 @@ final class Exchange: TimerTarget {
     }
 
     /// An interim response, such as 100 or 103.
-    func upstreamInterim(_ bytes: UnsafeRawBufferPointer, from connection: H1Upstream) {
+    func upstreamInterim(_ bytes: UnsafeRawBufferPointer) {
         guard let downstream, !hasResponseBegun, head.minorVersion > 0, rival == nil else { return }
         downstream.sendInterim(proxy.responseHead, bytes)
         if awaitsContinue, proxy.responseHead.status == 100 {
@@ -288,7 +305,7 @@ final class Exchange: TimerTarget {
 
     /// The head of the final response; it is indexed by the proxy's `responseHead`.
     func upstreamHead(
-        _ bytes: UnsafeRawBufferPointer, pool: Pool, from connection: H1Upstream
+        _ bytes: UnsafeRawBufferPointer, pool: Pool, from connection: Upstream
     ) {
         guard let downstream, let matched else { return }
         let status = proxy.responseHead.status
@@ -336,8 +353,9 @@ final class Exchange: TimerTarget {
     }
 
     /// The response is complete.
-    func upstreamEnd(trailers: [UInt8], from upstream: H1Upstream) {
+    func upstreamEnd(trailers: [UInt8], from upstream: Upstream) {
         guard let downstream else { return }
+        if case .open = record.call { endCall(trailers) }
         downstream.endBody(trailers: trailers)
         release(upstream)
         finish(downstream)
@@ -396,7 +414,7 @@ final class Exchange: TimerTarget {
         if isDiscarding, hasResponseBegun { finish() }
     }
 
-    func release(_ upstream: H1Upstream) {
+    func release(_ upstream: Upstream) {
         self.upstream = nil
         settlePermit()
         upstream.release(isRequestComplete: isRequestComplete)
@@ -449,6 +467,8 @@ final class Exchange: TimerTarget {
         matched = nil
         destination = nil
         target = nil
+        passage = nil
+        hedgeAt = .distantFuture
         message.clear()
         record = ExchangeRecord()
         ticket = Ticket()
@@ -463,6 +483,7 @@ final class Exchange: TimerTarget {
         hasResponseBegun = false
         isDiscarding = false
         isReplay = false
+        needsFreshConnection = false
         touchedAt = .distantPast
         hasContinued = false
         acknowledged = 0

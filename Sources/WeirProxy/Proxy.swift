@@ -31,8 +31,10 @@ package final class Proxy {
     private var freeStreams = Spares<H2Stream>()
     private var endedStreams = Spares<H2Stream>()
     /// Connections that have something to send at the end of the turn.
-    private var pumps = Spares<H2Downstream>()
-    private var pumping = Spares<H2Downstream>()
+    private var pumps = Spares<Connection>()
+    private var pumping = Spares<Connection>()
+    private var freeCalls = Spares<H2Call>()
+    private var endedCalls = Spares<H2Call>()
     /// What HTTP/2 sessions use in turn; made when the first of them comes.
     private(set) lazy var h2Workspace = H2Session.Workspace()
     private let whenIdle: () -> Void
@@ -173,11 +175,19 @@ package final class Proxy {
     func retire(_ stream: Unmanaged<H2Stream>) { endedStreams.push(counted: stream) }
 
     /// Sends what a connection has to send at the end of this turn.
-    func pumpLater(_ connection: H2Downstream) { pumps.push(connection) }
+    func pumpLater(_ connection: Connection) { pumps.push(connection) }
+
+    /// A call that is nobody's, counted for whoever takes it.
+    func takeCall(on connection: H2Upstream) -> Unmanaged<H2Call> {
+        freeCalls.popCounted() ?? .passRetained(H2Call(on: connection))
+    }
+
+    /// Takes back a call that is over, to be used again after this turn.
+    func retire(call: Unmanaged<H2Call>) { endedCalls.push(counted: call) }
 
     private func pump() {
         swap(&pumps, &pumping)
-        while let connection = pumping.pop() { connection.pump() }
+        while let connection = pumping.pop() { connection.turnEnded() }
         context.flush()
     }
 
@@ -228,6 +238,9 @@ package final class Proxy {
         }
         if endedStreams.count > 0 {
             endedStreams.move(to: &freeStreams, atMost: Self.maxFreeExchanges) { _ in }
+        }
+        if endedCalls.count > 0 {
+            endedCalls.move(to: &freeCalls, atMost: Self.maxFreeExchanges) { _ in }
         }
         guard endedExchanges.count > 0 else { return }
         endedExchanges.move(to: &freeExchanges, atMost: Self.maxFreeExchanges) { $0.reset() }

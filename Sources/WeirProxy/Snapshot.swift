@@ -90,6 +90,8 @@ package struct ListenerSettings: Equatable, Sendable {
     package var maxStreams = 100
     /// The header that must precede each connection; `nil` where there is none.
     package var proxyProtocol: ProxyHeader.Version?
+    /// Where connections were going before they were redirected here is asked.
+    package var isTransparent = false
     /// Connections of one client address; `Int.max` is no limit.
     package var connectionsPerAddress = Int.max
     package var trusted: [TrustedPrefix] = []
@@ -220,6 +222,10 @@ package struct ClusterPlan: Sendable {
     package var hostHeader: HostHeader
     /// What connections to its endpoints speak TLS with; `nil` where they do not.
     package var tls: TLSClient?
+    /// Endpoints speak HTTP/2.
+    package var isH2 = false
+    /// Requests go where their client's connection was going: the one endpoint stands for all.
+    package var goesOn = false
     /// The header that tells endpoints who the client is; `nil` where none does.
     package var proxyProtocol: ProxyHeader.Version?
     package var counters: ClusterCounters

@@ -67,6 +67,7 @@ struct Compiler {
         settings.maxStreams = limits.maxConcurrentStreams
         settings.connectionsPerAddress = limits.maxConnectionsPerIP ?? .max
         settings.proxyProtocol = listener.proxyProtocol?.version
+        settings.isTransparent = listener.transparent
         settings.trusted = listener.trustedProxies.compactMap { prefix in
             IPAddress(prefix.address).map {
                 .init(address: $0, bits: $0.isV4 ? prefix.bits + 96 : prefix.bits)
@@ -196,7 +197,7 @@ struct Compiler {
         case (.literal(let text), _): hostHeader = .fixed(Text(text))
         case (.endpoint, .dns(let host, let port, _)):
             hostHeader = .fixed(Text(port == 80 ? host : "\(host):\(port)"))
-        case (.endpoint, .endpoints): hostHeader = .endpoint
+        case (.endpoint, .endpoints), (.endpoint, .originalDestination): hostHeader = .endpoint
         }
         guard let entry = clusters[cluster.name] else { return nil }
         let known = addresses(cluster)
@@ -220,6 +221,8 @@ struct Compiler {
             maxIdle: cluster.keepalive.maxIdle, hostHeader: hostHeader,
             counters: registry.cluster(cluster.name, worker: worker))
         plan.tls = tls.clients[cluster.name]
+        plan.isH2 = cluster.http2
+        plan.goesOn = cluster.source == .originalDestination
         plan.proxyProtocol = cluster.proxyProtocol?.version
         plan.shadowRefusal = shadowRefusal(of: cluster)
         plan.hasRetriesInShadow = retryModes(ofCluster: cluster.name).contains(.shadow)
@@ -240,6 +243,7 @@ struct Compiler {
         case .dns(let host, let port, let every):
             let name = NameDirectory.Name(host: host, port: port, every: every)
             return names.addresses(name).map { KnownEndpoint(address: $0) }
+        case .originalDestination: return [KnownEndpoint(address: .original)]
         }
     }
 }

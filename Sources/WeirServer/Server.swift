@@ -245,7 +245,8 @@ package final class Server {
                     let entry = clusters[cluster.name]
                 else { return nil }
                 return (
-                    entry, check, files.tls.clients[cluster.name], cluster.proxyProtocol?.version
+                    entry, check, files.tls.clients[cluster.name], cluster.proxyProtocol?.version,
+                    cluster.http2
                 )
             })
     }

@@ -119,6 +119,10 @@ package enum AccessLine {
             out.raw(",\"rule\":")
             out.stringOrNull(cut(record.rule))
         }
+        if let word = record.grpcStatus {
+            out.raw(",\"grpc_status\":")
+            writeWord(word, &out)
+        }
         if let word = record.noRetry {
             out.raw(",\"no_retry\":")
             writeWord(word, &out)

@@ -59,6 +59,8 @@ package struct AccessRecord {
     package var phase: StaticString = ""
     /// The refusal code, when weir answered by itself or gave up.
     package var reason: StaticString?
+    /// What a call of gRPC came to, in its endpoint's words or in weir's.
+    package var grpcStatus: StaticString?
     /// Why a failed attempt was not followed by another one, where the route retries.
     package var noRetry: StaticString?
     /// The attempt that a policy in shadow mode would have made.

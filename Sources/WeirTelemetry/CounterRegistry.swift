@@ -49,9 +49,20 @@ package final class RouteCounters: Sendable {
 
 /// One cluster's counters on one worker.
 public final class ClusterCounters: Sendable {
-    @usableFromInline let block = CounterBlock(count: ClusterCounter.allCases.count)
+    @usableFromInline let block = CounterBlock(
+        count: ClusterCounter.allCases.count + GRPCStatus.allCases.count)
 
     init() {}
+
+    /// Counts one call's end.
+    package func count(_ status: GRPCStatus) {
+        block.add(ClusterCounter.allCases.count + Int(status.rawValue))
+    }
+
+    /// Calls that ended so. Any thread.
+    package func load(_ status: GRPCStatus) -> UInt64 {
+        block.load(ClusterCounter.allCases.count + Int(status.rawValue))
+    }
 
     /// Counts one response of an endpoint.
     package func count(status: Int) {

@@ -19,6 +19,8 @@ package struct CounterTotals: Sendable {
     package struct Cluster: Sendable {
         package let name: String
         package let cells: [UInt64]
+        /// Calls of gRPC by their statuses.
+        package let calls: [UInt64]
 
         package subscript(_ counter: ClusterCounter) -> UInt64 { cells[counter.rawValue] }
     }
@@ -53,6 +55,9 @@ package struct CounterTotals: Sendable {
                 name: row.name,
                 cells: ClusterCounter.allCases.map { counter in
                     row.workers.reduce(0) { $0 &+ $1.load(counter) }
+                },
+                calls: GRPCStatus.allCases.map { status in
+                    row.workers.reduce(0) { $0 &+ $1.load(status) }
                 })
         }
         workers = registry.workers.map { worker in

@@ -203,6 +203,14 @@ package enum MetricsText {
                 (.responses1xx, "1xx"), (.responses2xx, "2xx"), (.responses3xx, "3xx"),
                 (.responses4xx, "4xx"), (.responses5xx, "5xx"),
             ], &out)
+        let calls = "upstream_grpc_responses_total"
+        out.family(calls, .counter, "Ends of gRPC calls that endpoints have answered, by status.")
+        for cluster in totals.clusters {
+            for (status, count) in zip(GRPCStatus.allCases, cluster.calls) where count > 0 {
+                out.sample(
+                    calls, ["cluster": cluster.name, "grpc_status": status.name.description], count)
+            }
+        }
         writeByCluster(
             totals, "upstream_attempts_total", .counter, "Requests sent to endpoints.",
             .attempts, &out)

@@ -1,11 +1,14 @@
 """Fixtures: each test gets its own instance of weir and its own upstreams, and none outlives it."""
 
+import contextlib
 import os
 import shutil
+import subprocess
 
 import pytest
 
-from harness import Authority, RawUpstream, Weir, cluster, configuration, patience
+from harness import Authority, RawUpstream, Weir, cluster, configuration, patience, transparent
+from harness.http2_upstream import Http2Upstream
 
 
 def pytest_collection_modifyitems(items):
@@ -33,11 +36,11 @@ def instances(keep):
     return start, finish
 
 
-def recorders():
+def recorders(kind=RawUpstream):
     made = []
 
     def start(answer=None, **options):
-        made.append(RawUpstream(answer, **options))
+        made.append(kind(answer, **options))
         return made[-1]
 
     def finish():
@@ -87,6 +90,14 @@ def upstream():
     finish()
 
 
+@pytest.fixture
+def http2_upstream():
+    """Endpoints that speak HTTP/2."""
+    start, finish = recorders(Http2Upstream)
+    yield start
+    finish()
+
+
 @pytest.fixture(scope="module")
 def module_upstream():
     start, finish = recorders()
@@ -107,5 +118,40 @@ def pair(weir, upstream):
             runtime={"workers": 1} | (runtime or {}),
         )
         return weir(settings), behind
+
+    return start
+
+
+@pytest.fixture
+def machines():
+    """A factory of machines."""
+    with contextlib.ExitStack() as stack:
+
+        def make():
+            try:
+                made = stack.enter_context(transparent.Machine())
+            except (OSError, subprocess.CalledProcessError) as error:
+                pytest.skip(f"no network namespace can be made: {error}")
+            for program in ("iptables", "ip6tables"):
+                done = made.run(program, "-t", "nat", "-n", "-L", check=False)
+                if done.returncode != 0:
+                    pytest.skip(f"{program} has no nat table here: {done.stderr}")
+            return made
+
+        yield make
+
+
+@pytest.fixture
+def machine(machines):
+    return machines()
+
+
+@pytest.fixture
+def sidecar(machine, weir):
+    """The machine with its rules, and weir."""
+
+    def start(*clusters, inbound="", routes=(), **options):
+        machine.up(inbound=inbound)
+        return machine.weir(weir, transparent.settings(*clusters, routes=routes, **options))
 
     return start

@@ -17,6 +17,7 @@ ASKED = {
     "quickstart": ("http", "localhost", "/"),
     "sidecar": ("outgoing", "payments.internal", "/charge"),
     "tenants": ("http", "api.example.com", "/v1/items"),
+    "transparent": ("outgoing", "payments.internal", "/charge"),
 }
 
 

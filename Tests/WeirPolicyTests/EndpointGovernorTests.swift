@@ -8,6 +8,9 @@ import WeirTime
 private final class Bench {
     let endpoints: [EndpointGovernor]
     let watch = ClusterWatch()
+    let cluster = ClusterGovernor(
+        settings: ClusterSettings(), queue: QueueSettings(),
+        budget: RetryBudget(RetryBudgetSettings()))
     var now = Instant(nanoseconds: 1_000_000_000_000)
     var chance: Chance
     var isPanicking = false
@@ -179,6 +182,30 @@ private final class Bench {
         #expect(bench.state(0) == "available")
         end(.serverError(status: 500), .cancelled)
         #expect(bench.state(0) == "ejected")
+    }
+
+    @Test func `an answer whose end says what it is worth counts by its end`() {
+        let bench = Bench(2)
+        func call(_ end: AttemptOutcome) {
+            let start = bench.now
+            #expect(bench.endpoints[0].acquire(now: start, isPanicking: false))
+            var permit = Permit(
+                cluster: bench.cluster, endpoint: bench.endpoints[0], startedAt: start)
+            permit.begun(tempo: nil, now: start + .milliseconds(1))
+            // The head alone is no success: it would end the row.
+            var verdicts: [WaitVerdict] = []
+            #expect(bench.cluster.take())
+            permit.settle(end, now: start + .milliseconds(2), verdicts: &verdicts)
+        }
+        for _ in 0..<4 { call(.serverError(status: 503)) }
+        call(.cancelled)
+        call(.success)
+        for count in 1...5 {
+            #expect(bench.state(0) == "available", "after \(count - 1)")
+            call(count == 3 ? .reset : .serverError(status: 500))
+        }
+        #expect(bench.state(0) == "ejected")
+        #expect(bench.endpoints[0].requestsInFlight == 0)
     }
 
     @Test func `only a gateway's failures fill a gateway's row`() {

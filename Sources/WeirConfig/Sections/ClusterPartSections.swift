@@ -69,7 +69,17 @@ enum DiscoverySection {
             .later("file", "endpoints from a watched file", insteadOf: "dns"),
         ])
 
-    static func decode(_ node: YAMLNode, _ report: Report) -> Cluster.Source? {
+    private static let word = Kind<Cluster.Source>.word(
+        [("original_destination", .originalDestination)],
+        orMapping: "a mapping such as { dns: name:port }")
+
+    /// A section, or the word for what needs none.
+    static let kind = Kind<Cluster.Source>(type: word.type, bounds: nil) { node, report in
+        guard case .mapping = node.content else { return word.read(node, report) }
+        return decode(node, report)
+    }
+
+    private static func decode(_ node: YAMLNode, _ report: Report) -> Cluster.Source? {
         guard let reader = SectionReader(node, section, report) else { return nil }
         let every = reader.read(resolveEvery)
         return reader.read(dns).map { .dns(host: $0.host, port: $0.port, resolveEvery: every) }

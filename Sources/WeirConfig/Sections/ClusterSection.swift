@@ -9,8 +9,9 @@ enum ClusterSection {
         "endpoints", .list(of: EndpointSection.kind, "endpoints"),
         "Fixed endpoints, each an IP:port or a mapping with its weight, zone and priority.")
     static let discovery = Key(
-        "discovery", .section(DiscoverySection.decode),
-        "Endpoints that are looked up.")
+        "discovery", DiscoverySection.kind,
+        "Endpoints that are looked up; or original_destination: each request goes where its "
+            + "client's connection was going, on a transparent listener.")
     static let loadBalancing = Key(
         "load_balancing", .section(BalancingSection.decode),
         "How an endpoint is picked.")
@@ -53,7 +54,9 @@ enum ClusterSection {
         "breaker", .section(BreakerSection.decode),
         "Stops asking the whole cluster while it keeps failing.")
     static let http2 = Key(
-        "http2", .flagNotYet("http2"), default: "false", "HTTP/2 to the endpoints.")
+        "http2", .flag, default: "false", reload: .newConnections,
+        "HTTP/2 to the endpoints: agreed by ALPN where they speak TLS, else from the first byte "
+            + "on. Requests share connections.")
 
     static let section = Section(
         "cluster", at: "clusters[]",
@@ -116,7 +119,14 @@ enum ClusterSection {
         decodeGovernors(reader, into: &cluster)
         warnNoEffect(cluster, reader, report)
         refuseUnprovable(cluster, reader, report)
-        _ = reader.read(http2)
+        refuseWithoutEndpoints(cluster, reader, report)
+        reader.read(http2, into: &cluster.http2)
+        if cluster.http2, cluster.proxyProtocol != nil, let range = reader.keyRange(http2) {
+            report.error(
+                .conflictingKeys, at: range,
+                "'http2' shares connections among clients, 'proxy_protocol' gives each its own",
+                help: "remove one of them")
+        }
         return name == nil || source == nil ? nil : cluster
     }
 
@@ -161,6 +171,29 @@ enum ClusterSection {
         report.error(
             .missingKey, at: range, "'tls' to a unix socket needs the key 'server_name'",
             help: "server_name: the name that the endpoint must prove")
+    }
+
+    /// What is known of one destination says nothing about the others.
+    private static func refuseWithoutEndpoints(
+        _ cluster: Cluster, _ reader: SectionReader, _ report: Report
+    ) {
+        guard cluster.source == .originalDestination else { return }
+        let keys = [
+            (loadBalancing.name, reader.keyRange(loadBalancing), true),
+            (concurrency.name, reader.keyRange(concurrency), cluster.concurrency.mode != .off),
+            (
+                outlierDetection.name, reader.keyRange(outlierDetection),
+                cluster.outlier.mode != .off
+            ),
+            (healthCheck.name, reader.keyRange(healthCheck), cluster.healthCheck != nil),
+            (slowStart.name, reader.keyRange(slowStart), cluster.slowStart != nil),
+        ]
+        for case (let name, let range?, true) in keys {
+            report.error(
+                .conflictingKeys, at: range,
+                "'\(name)' needs endpoints, which 'original_destination' has not",
+                help: "remove the key; circuit_breakers and breaker hold for the whole cluster")
+        }
     }
 
     /// An endpoint's state belongs to its address: two of one address would share it.

@@ -26,6 +26,11 @@ enum ListenerSection {
             + "a connection without it is closed. The client's address is what it says, so that "
             + "nobody but the balancer should reach the listener.")
 
+    static let transparent = Key(
+        "transparent", .flag, default: "false",
+        "Connections come here by an iptables REDIRECT: requests for a cluster of discovery "
+            + "original_destination go where their connection was going.")
+
     static let section = Section(
         "listener", at: "listeners[]", "Where weir accepts connections.",
         example: """
@@ -37,7 +42,7 @@ enum ListenerSection {
             """,
         keys: [
             name.entry, address.entry, tls.entry, limits.entry, trustedProxies.entry,
-            proxyProtocol.entry,
+            proxyProtocol.entry, transparent.entry,
         ])
 
     static func decode(_ node: YAMLNode, _ report: Report) -> Listener? {
@@ -62,6 +67,7 @@ enum ListenerSection {
         if let limits { listener.limits = limits }
         listener.proxyProtocol = reader.read(proxyProtocol) ?? nil
         if let trusted { listener.trustedProxies = trusted }
+        reader.read(transparent, into: &listener.transparent)
         return listener
     }
 }

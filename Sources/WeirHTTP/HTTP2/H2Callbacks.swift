@@ -125,9 +125,7 @@ private let beginHeaders: nghttp2_on_begin_headers_callback = { _, frame, user i
     return withSession(user, failure: failed) { session in
         // Who is about to be cut off is not served any more.
         guard !session.budget.isSpent else { return refused }
-        let kind: HeadText.Kind =
-            frame.pointee.headers.cat == NGHTTP2_HCAT_HEADERS
-            ? .trailers : session.role == .server ? .request : .response
+        let kind = session.kind(of: frame.pointee.headers.cat, frame.pointee.hd.stream_id)
         session.isInHead = true
         session.headsBegun &+= 1
         session.text._withUnsafeGuaranteedRef { $0.begin(kind, limit: session.maxHeadBytes) }
@@ -187,13 +185,25 @@ extension H2Session {
             if head.has(NGHTTP2_FLAG_ACK) { owner.pongArrived() }
         } else if head.isOf(NGHTTP2_GOAWAY) {
             owner.goingAway(last: frame.pointee.goaway.last_stream_id)
+        } else if head.isOf(NGHTTP2_SETTINGS), !head.has(NGHTTP2_FLAG_ACK) {
+            owner.settingsArrived()
         }
+    }
+
+    fileprivate func kind(of cat: nghttp2_headers_category, _ id: Int32) -> HeadText.Kind {
+        guard role == .client else { return cat == NGHTTP2_HCAT_HEADERS ? .trailers : .request }
+        // What follows an interim response has the same category as trailers.
+        guard cat == NGHTTP2_HCAT_HEADERS, let attached = attachment(of: id) else {
+            return .response
+        }
+        return owner.expectsTrailers(attached) ? .trailers : .response
     }
 
     /// Ends a head that goes on and on: a few bytes may stand for fields of kilobytes.
     fileprivate func giveUpHead(_ id: Int32) {
         isInHead = false
-        budget.spend(frames: 100)
+        // Each costs as much as hundreds of requests.
+        budget.spend(frames: 700)
         owner.streamBroken(id, attachment(of: id), .headTooLarge)
     }
 
@@ -207,6 +217,11 @@ extension H2Session {
                 return owner.headRefused(id, attachment(of: id), .trailer)
             }
             owner.inputEnded(id, attachment(of: id), trailers: trailers)
+        case .success(let bytes) where role == .client:
+            budget.earn(frames: 5)
+            if let attached = attachment(of: id) {
+                owner.responseArrived(attached, bytes, isEnd: isEnd)
+            }
         case .success(let bytes):
             budget.earn(frames: 5)
             owner.headArrived(id, bytes, isEnd: isEnd)

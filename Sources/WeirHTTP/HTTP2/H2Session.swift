@@ -9,6 +9,10 @@ import CNghttp2
 package protocol H2Owner: AnyObject {
     /// The head of a request or a response has come, laid out as HTTP/1; valid during the call.
     func headArrived(_ id: Int32, _ text: UnsafeRawBufferPointer, isEnd: Bool)
+    /// The same of a stream that this side has opened.
+    func responseArrived(_ attached: H2Attachment, _ text: UnsafeRawBufferPointer, isEnd: Bool)
+    /// What comes next as a head are trailers, on a stream that this side has opened.
+    func expectsTrailers(_ attached: H2Attachment) -> Bool
     /// A head has come that breaks weir's rules; the stream is still open.
     func headRefused(_ id: Int32, _ attached: H2Attachment?, _ problem: Malformed)
     /// A part of a body, valid during the call. It is paid for with `consume`.
@@ -25,6 +29,8 @@ package protocol H2Owner: AnyObject {
     func streamBroken(_ id: Int32, _ attached: H2Attachment?, _ problem: Malformed)
     /// The peer has answered a ping.
     func pongArrived()
+    /// The peer has said what it allows this side.
+    func settingsArrived()
     /// The peer opens no streams beyond `last`, or takes none.
     func goingAway(last: Int32)
     /// All of a stream has been sent that its peer has not ended. Where the peer has ended it, the
@@ -39,6 +45,18 @@ package protocol H2Owner: AnyObject {
     func put(_ bytes: UnsafeRawBufferPointer) -> Bool
     /// The same for `head` and as much of a body as `bodyToSend` has promised.
     func put(_ head: UnsafeRawBufferPointer, body length: Int, of attached: H2Attachment) -> Bool
+}
+
+// Each side hears of some things only.
+extension H2Owner {
+    package func headArrived(_ id: Int32, _ text: UnsafeRawBufferPointer, isEnd: Bool) {}
+    package func responseArrived(
+        _ attached: H2Attachment, _ text: UnsafeRawBufferPointer, isEnd: Bool
+    ) {}
+    package func expectsTrailers(_ attached: H2Attachment) -> Bool { false }
+    package func settingsArrived() {}
+    package func pongArrived() {}
+    package func outputEnded(_ id: Int32, _ attached: H2Attachment) {}
 }
 
 /// What an owner has attached to a stream.
@@ -127,18 +145,41 @@ package final class H2Session {
         guard announce(settings) else { return nil }
     }
 
+    /// A session that asks `owner`'s endpoint; `nil` where there is no memory.
+    package init?(client owner: any H2Owner, _ settings: Settings, _ workspace: Workspace) {
+        role = .client
+        self.owner = owner
+        self.workspace = workspace
+        text = .passUnretained(workspace.text)
+        fields = .passUnretained(workspace.fields)
+        maxHeadBytes = settings.maxHeadBytes
+        mostQueued = 4 * settings.maxStreams + 400
+        var made: OpaquePointer?
+        guard let callbacks = H2Callbacks.shared,
+            nghttp2_session_client_new3(
+                &made, callbacks.table, nil, callbacks.options, &workspace.memory.table) == 0,
+            let made
+        else { return nil }
+        session = made
+        nghttp2_session_set_user_data(session, Unmanaged.passUnretained(self).toOpaque())
+        guard announce(settings) else { return nil }
+    }
+
     deinit { nghttp2_session_del(session) }
 
     private func announce(_ settings: Settings) -> Bool {
         var entries = [
-            Self.entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings.maxStreams),
             Self.entry(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, settings.streamWindow),
             Self.entry(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, settings.maxHeadBytes),
             // What clients say of priorities is not followed (RFC 9218 section 2.1).
             Self.entry(NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1),
         ]
         if role == .server {
+            entries.append(
+                Self.entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, settings.maxStreams))
             entries.append(Self.entry(NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1))
+        } else {
+            entries.append(Self.entry(NGHTTP2_SETTINGS_ENABLE_PUSH, 0))
         }
         let flags = UInt8(NGHTTP2_FLAG_NONE.rawValue)
         return nghttp2_submit_settings(session, flags, entries, entries.count) == 0
@@ -181,13 +222,34 @@ package final class H2Session {
         if isInHead { saved = workspace.text.save() }
         // What it does not read must not be heaped up for it, whatever becomes of its streams.
         if nghttp2_session_get_outbound_queue_size(session) > mostQueued { return .flood }
-        if budget.isSpent || taken == Int(NGHTTP2_ERR_FLOODED.rawValue) { return .flood }
+        if budget.isSpent || Self.isFlood(taken) { return .flood }
         return taken >= 0 ? .sound : .broken
+    }
+
+    private static func isFlood(_ result: Int) -> Bool {
+        result == Int(NGHTTP2_ERR_FLOODED.rawValue)
+            || result == Int(NGHTTP2_ERR_TOO_MANY_CONTINUATIONS.rawValue)
     }
 
     /// The session is over once what it still has to send is sent.
     package var isOver: Bool {
         nghttp2_session_want_read(session) == 0 && nghttp2_session_want_write(session) == 0
+    }
+
+    /// Opens the connection's window by `count` bytes of a body, which have come.
+    package func consumeConnection(_ count: Int) {
+        if count > 0 { _ = nghttp2_session_consume_connection(session, count) }
+    }
+
+    /// Opens a stream's window by `count` bytes of its body, which have been passed on.
+    package func consumeStream(_ id: Int32, _ count: Int) {
+        if count > 0 { _ = nghttp2_session_consume_stream(session, id, count) }
+    }
+
+    /// Bytes of a stream's body that may come unasked from now on.
+    package func setWindow(of id: Int32, _ size: Int) {
+        _ = nghttp2_session_set_local_window_size(
+            session, UInt8(NGHTTP2_FLAG_NONE.rawValue), id, Int32(clamping: size))
     }
 
     /// Opens the windows by `count` bytes of a stream's body, which have been passed on.
@@ -230,6 +292,14 @@ package final class H2Session {
         Int(nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE))
     }
 
+    /// All of a stream has been sent, or it is over.
+    package func hasEnded(_ id: Int32) -> Bool {
+        nghttp2_session_get_stream_local_close(session, id) != 0
+    }
+
+    /// This side may open streams: neither peer has said that the connection ends.
+    package var takesRequests: Bool { nghttp2_session_check_request_allowed(session) != 0 }
+
     /// There is something to send.
     package var wantsToSend: Bool { nghttp2_session_want_write(session) != 0 }
 
@@ -243,6 +313,32 @@ package final class H2Session {
             provider.read_callback = H2Callbacks.readBody
             return nghttp2_submit_response(session, id, fields.base, fields.count, &provider) == 0
         }
+    }
+
+    /// Sends the workspace's fields as the head of a request with `attached` attached to its
+    /// stream; the stream's number, 0 where there is no memory or no number left.
+    package func request(_ attached: H2Attachment, hasBody: Bool) -> Int32 {
+        fields._withUnsafeGuaranteedRef { fields in
+            var provider = nghttp2_data_provider()
+            provider.read_callback = H2Callbacks.readBody
+            let id =
+                hasBody
+                ? nghttp2_submit_request(
+                    session, nil, fields.base, fields.count, &provider, attached)
+                : nghttp2_submit_request(session, nil, fields.base, fields.count, nil, attached)
+            return max(0, id)
+        }
+    }
+
+    /// Streams that the peer lets this side have open.
+    package var mostStreams: Int {
+        Int(
+            nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS))
+    }
+
+    /// The peer can be asked for tunnels (RFC 8441 section 3).
+    package var takesTunnels: Bool {
+        nghttp2_session_get_remote_settings(session, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) == 1
     }
 
     /// Sends the workspace's fields as a head that another one follows.

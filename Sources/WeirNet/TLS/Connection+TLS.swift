@@ -13,9 +13,13 @@ extension Connection {
     }
 
     /// Speaks TLS from now on, as the client, and begins the handshake.
-    package final func secure(as client: TLSClientSession) throws(TLSFailure) {
+    ///
+    /// - Parameter offered: what is to be spoken on top; `nil` says nothing of it.
+    package final func secure(
+        as client: TLSClientSession, offering offered: StaticString? = nil
+    ) throws(TLSFailure) {
         let port = try context.tlsPort()
-        let session = try TLSSession(client, port: port)
+        let session = try TLSSession(client, offering: offered, port: port)
         tls = session
         let hasBegun = session.begin()
         sendRecords(of: port)

@@ -70,7 +70,9 @@ package final class TLSClientSession {
     }
 
     /// A session that has not begun; its owner keeps this one alive.
-    func makeSession() throws(TLSFailure) -> OpaquePointer {
+    ///
+    /// - Parameter offered: what is to be spoken on top; `nil` says nothing of it.
+    func makeSession(offering offered: StaticString?) throws(TLSFailure) -> OpaquePointer {
         guard let session = SSL_new(client.context) else { throw .last("out of memory") }
         copenssl_set_owner(session, Unmanaged.passUnretained(self).toOpaque())
         // Alternative names only, and a `*` for a whole label only (RFC 9525 section 6.3).
@@ -92,6 +94,15 @@ package final class TLSClientSession {
         guard isNamed else {
             SSL_free(session)
             throw .last("no name that the endpoint can prove")
+        }
+        if let offered {
+            let bytes = UnsafeBufferPointer(
+                start: offered.utf8Start, count: offered.utf8CodeUnitCount)
+            let list = [UInt8(clamping: bytes.count)] + bytes
+            guard SSL_set_alpn_protos(session, list, UInt32(list.count)) == 0 else {
+                SSL_free(session)
+                throw .last("out of memory")
+            }
         }
         if let last { SSL_set_session(session, last) }
         return session

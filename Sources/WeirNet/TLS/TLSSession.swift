@@ -49,8 +49,10 @@ package final class TLSSession {
     }
 
     /// A session that asks a server.
-    init(_ client: TLSClientSession, port: TLSPort) throws(TLSFailure) {
-        session = try client.makeSession()
+    init(
+        _ client: TLSClientSession, offering offered: StaticString?, port: TLSPort
+    ) throws(TLSFailure) {
+        session = try client.makeSession(offering: offered)
         server = nil
         self.client = client
         self.port = port

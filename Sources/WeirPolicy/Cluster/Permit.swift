@@ -11,6 +11,8 @@ public struct Permit: ~Copyable {
     /// When the attempt began.
     public let startedAt: Instant
     @usableFromInline var hasAnswered = false
+    /// Nanoseconds until an answer began whose end says what it is worth; -1 for any other.
+    @usableFromInline var begunAfter: Int64 = -1
 
     /// Names what `ClusterGovernor.take` and `EndpointGovernor.acquire` have given, or a verdict.
     @inlinable public init(cluster: ClusterGovernor, endpoint: EndpointGovernor, startedAt: Instant)
@@ -41,6 +43,19 @@ public struct Permit: ~Copyable {
         }
     }
 
+    /// The head of an answer has come whose end will say what it is worth: the time until now is
+    /// the endpoint's latency all the same. At most once, in place of `answered`.
+    public mutating func begun(tempo: RouteTempo?, now: Instant) {
+        guard !hasAnswered else { return }
+        hasAnswered = true
+        let startedAt = startedAt
+        let routeScale = tempo?.scale ?? RouteTempo.one
+        tempo?.add(now - startedAt)
+        begunAfter = endpoint._withUnsafeGuaranteedRef {
+            $0.begun(startedAt: startedAt, routeScale: routeScale, now: now)
+        }
+    }
+
     /// Gives both places back and says how the attempt ended.
     ///
     /// - Parameter verdicts: who waited and has the places now.
@@ -49,8 +64,12 @@ public struct Permit: ~Copyable {
     ) {
         let startedAt = startedAt
         let hasAnswered = hasAnswered
+        let begunAfter = begunAfter
         let cluster = cluster
         endpoint._withUnsafeGuaranteedRef { endpoint in
+            if begunAfter >= 0 {
+                endpoint.judge(outcome, startedAt: startedAt, latency: begunAfter, now: now)
+            }
             endpoint.finish(
                 outcome, startedAt: startedAt, hasAnswered: hasAnswered, now: now)
             cluster._withUnsafeGuaranteedRef {

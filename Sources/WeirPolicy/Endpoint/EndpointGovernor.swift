@@ -163,6 +163,30 @@ extension EndpointGovernor {
         }
     }
 
+    /// The head of an attempt's answer has come whose end will say what it is worth: the latency,
+    /// in nanoseconds, that `judge` is to be told. In place of `answered`.
+    func begun(startedAt: Instant, routeScale: Int64, now: Instant) -> Int64 {
+        unfinished.remove(startedAt)
+        let latency = Self.scaled(max((now - startedAt).nanoseconds, 0), routeScale)
+        latencies.add(latency)
+        average.add(latency, now: now)
+        if probe.load(ordering: .relaxed) == startedAt.nanoseconds {
+            hasProbeAnswered.store(true, ordering: .relaxed)
+        }
+        return latency
+    }
+
+    /// An answer that has `begun` has ended; before `finish`, to which the ends that break an
+    /// answer are left.
+    func judge(_ outcome: AttemptOutcome, startedAt: Instant, latency: Int64, now: Instant) {
+        switch outcome {
+        case .success: hasDoneWell(startedAt: startedAt, latency: latency, now: now)
+        case .serverError: fail(outcome, startedAt: startedAt, now: now)
+        case .busy(let hint): busy(hint, elapsed: latency, startedAt: startedAt, now: now)
+        case .connectFailure, .reset, .timeout, .malformed, .cancelled, .unsent: break
+        }
+    }
+
     /// Gives a place back, exactly once for each that `acquire` gave.
     ///
     /// Without an answer the outcome itself is what is learnt. After one, only an end that breaks
@@ -198,10 +222,7 @@ extension EndpointGovernor {
             let latency = Self.scaled(elapsed, routeScale)
             latencies.add(latency)
             average.add(latency, now: now)
-            Self.clear(row5xx)
-            Self.clear(rowGateway)
-            Self.clear(rowBusy)
-            if isOnProbation(startedAt) { passProbation(latency, now: now) }
+            hasDoneWell(startedAt: startedAt, latency: latency, now: now)
         case .serverError, .connectFailure, .reset, .malformed:
             average.add(max(elapsed, 1_000_000_000), now: now)
             fail(outcome, startedAt: startedAt, now: now)
@@ -219,6 +240,14 @@ extension EndpointGovernor {
         case .unsent:
             break
         }
+    }
+
+    @inline(__always)
+    private func hasDoneWell(startedAt: Instant, latency: Int64, now: Instant) {
+        Self.clear(row5xx)
+        Self.clear(rowGateway)
+        Self.clear(rowBusy)
+        if isOnProbation(startedAt) { passProbation(latency, now: now) }
     }
 
     /// Counts a failure; one that completes a row asks the ledger for the endpoint's ejection.

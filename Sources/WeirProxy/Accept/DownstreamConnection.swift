@@ -16,6 +16,10 @@ class DownstreamConnection: Connection {
     /// The peer's address; `nil` on a unix socket.
     var peerAddress: IPAddress? { peer.ip }
     let proxy: Proxy
+    /// Where the connection was going before it was redirected; `nil` where it was not.
+    var originalDestination: SocketAddress? {
+        listener.settings.isTransparent ? OriginalDestination.of(fd) : nil
+    }
     /// It is one of its address's connections, which are bounded.
     var isCountedByAddress = false
     unowned(unsafe) var nextInList: DownstreamConnection?

@@ -94,20 +94,10 @@ extension H2Downstream: H2Owner {
         stream(attached)?.use { $0.takeTrailers() } ?? []
     }
 
-    func put(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        guard queuedBytes == 0, !isBroken else { return false }
-        var out = ByteWriter(reserve(bytes.count))
-        out.append(bytes)
-        commit(out.count)
-        return true
-    }
+    func put(_ bytes: UnsafeRawBufferPointer) -> Bool { putFrames(bytes, body: 0) { _ in } }
 
     func put(_ head: UnsafeRawBufferPointer, body length: Int, of attached: H2Attachment) -> Bool {
-        guard queuedBytes == 0, !isBroken, let stream = stream(attached) else { return false }
-        var out = ByteWriter(reserve(head.count + length))
-        out.append(head)
-        stream.use { $0.copy(length, into: &out) }
-        commit(out.count)
-        return true
+        guard let stream = stream(attached) else { return false }
+        return putFrames(head, body: length) { out in stream.use { $0.copy(length, into: &out) } }
     }
 }

@@ -19,6 +19,7 @@ final class H2Downstream: DownstreamConnection {
     private static let readsPerTurn = 4
     /// Bytes of one read: what a flood may ask for before it is judged.
     private static let readSize = 64 << 10
+    /// Windows of `send_timeout` for which a client with a large window is waited for.
     private static let mostPatience = 10
     /// How long a client that does not answer a ping is given to learn of the connection's end.
     private static let farewellTime = Interval.seconds(1)
@@ -263,6 +264,8 @@ final class H2Downstream: DownstreamConnection {
         isPumpDue = true
         proxy.pumpLater(self)
     }
+
+    override func turnEnded() { pump() }
 
     /// Sends what there is, as far as the client takes it; nothing while the session is just being
     /// told something.

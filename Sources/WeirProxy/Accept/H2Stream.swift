@@ -10,9 +10,6 @@ import WeirTime
 ///
 /// It outlives its exchange: what the exchange has sent waits here for the client's windows.
 final class H2Stream {
-    /// Bytes that wait before an endpoint is asked for no more.
-    private static let enough = 64 << 10
-
     private(set) var id: Int32 = 0
     // Not counted: a connection outlives its streams.
     private var connection: Borrowed<H2Downstream>
@@ -35,19 +32,10 @@ final class H2Stream {
     /// All of the answer has left.
     private var hasLeft = false
 
-    // The answer's body.
-    private var pending = ByteQueue()
-    private var isOutputEnded = false
-    /// Bytes of the body that are still to come; less than none where nobody knows.
-    private var missing: Int64 = -1
-    private var trailers: [UInt8] = []
-    /// What waits is as much as may; its endpoint is heard of again once all of it is gone.
-    private var isHeldUp = false
-    /// Bytes that may wait: no more than the client takes now, since the rest would be held for it.
-    private var room = 0
+    /// The answer's body.
+    private var output = H2Output()
     /// It is among those that were written to in this turn.
     var isWritten = false
-    private(set) var bytesSent: UInt64 = 0
     private var bytesReceived: UInt64 = 0
     /// Bytes that the request's body is to have.
     private var wholeInput = UInt64.max
@@ -56,10 +44,10 @@ final class H2Stream {
     /// enough was taken.
     private var takenAtStart: UInt64 = 0
     private var slowWindows = 0
+    /// The request is a call whose messages come when there are any.
+    private var isCall = false
     /// The client was told to go on with its request.
     private var hasContinued = false
-    /// There was no memory for a part of the answer.
-    private var isLost = false
 
     init(on connection: H2Downstream) {
         self.connection = Borrowed(connection)
@@ -79,16 +67,14 @@ final class H2Stream {
         isOver = false
         hasAnswered = false
         hasLeft = false
-        isOutputEnded = false
-        isHeldUp = false
-        isLost = false
         isWritten = false
-        bytesSent = 0
+        output.begin(hasBody: true, length: -1)
         bytesReceived = 0
         wholeInput = .max
         window = ProgressWindow()
         slowWindows = 0
         hasContinued = false
+        isCall = false
     }
 
     /// Gives the stream its exchange; what becomes of it is decided with `proceed`.
@@ -107,6 +93,10 @@ final class H2Stream {
             if case .length(let length) = exchange.head.framing { wholeInput = UInt64(length) }
         }
         exchange?.findRoute()
+        if hasBody, let exchange, let cluster = exchange.cluster, exchange.isCall(to: cluster) {
+            isCall = true
+            watchReceiving()
+        }
     }
 
     /// There is more of the request to come; what follows a tunnel's head is none of it.
@@ -130,9 +120,7 @@ final class H2Stream {
         isOver = true
         isWaiting = false
         isWritten = false
-        connection.use { $0.held -= pending.count }
-        pool.use { pending.clear(pool: $0) }
-        if !trailers.isEmpty { trailers = [] }
+        connection.use { $0.held -= pool.use { output.clear(pool: $0) } }
         let ended = exchange
         exchange = nil
         ended?.downstreamGone()
@@ -169,7 +157,7 @@ final class H2Stream {
     }
 
     /// The client has had something for its request.
-    var isAnswered: Bool { hasLeft || progress > 0 }
+    var isAnswered: Bool { hasLeft || output.bytesTaken > 0 }
 
     private func resetUnread() { connection.use { $0.reset(id, .noError) } }
 
@@ -204,16 +192,14 @@ final class H2Stream {
 
     /// Sends the gathered fields as the answer's head.
     ///
-    /// - Parameter length: what the body will have, where that is known: its last bytes then say
-    ///   that they are. A frame of its own would have to wait where they fill the client's window.
+    /// - Parameter length: what the body will have, where that is known; see `H2Output`.
     func respond(hasBody: Bool, length: Int64 = -1) {
         hasAnswered = true
-        missing = length
-        isOutputEnded = !hasBody
+        output.begin(hasBody: hasBody, length: length)
         guard !isOver else { return }
         connection.use {
             $0.respond(id, hasBody: hasBody)
-            if hasBody { room = $0.room(of: id, atMost: Self.enough) }
+            if hasBody { output.room = $0.room(of: id, atMost: H2Output.enough) }
         }
     }
 
@@ -230,32 +216,29 @@ final class H2Stream {
 
     /// Sends a part of the answer's body, or of what a tunnel carries.
     func send(_ bytes: UnsafeRawBufferPointer) {
-        guard !isOver, !isOutputEnded, !isLost, bytes.count > 0 else { return }
-        bytesSent &+= UInt64(bytes.count)
+        guard !isOver else { return }
+        let isAdded = pool.use { output.add(bytes, pool: $0) }
         // A part that is missing must not go unnoticed; the exchange is told after this handler.
-        isLost = !pool.use { pending.append(bytes, pool: $0) }
-        if !isLost, missing >= 0 {
-            missing -= Int64(bytes.count)
-            if missing <= 0 { isOutputEnded = true }
-        }
+        guard isAdded || output.isLost else { return }
         connection.use {
-            if !isLost { $0.held += bytes.count }
+            if isAdded { $0.held += bytes.count }
             $0.hasWritten(self)
-            if pending.count >= Self.enough { $0.pump() }
-            if pending.count > 0, pending.count >= room { isHeldUp = true }
+            if output.count >= H2Output.enough { $0.pump() }
         }
+        output.holdUp()
     }
 
     /// Ends the answer.
     func end(trailers: [UInt8]) {
-        guard !isOver, !isOutputEnded, !isLost else { return }
-        isOutputEnded = true
-        if !trailers.isEmpty { self.trailers = trailers }
+        guard !isOver, output.end(trailers: trailers) else { return }
         connection.use { $0.hasWritten(self) }
     }
 
     /// The client has not taken all that was sent.
-    var isBehind: Bool { isHeldUp }
+    var isBehind: Bool { output.isHeldUp }
+
+    /// Bytes of the answer's body so far.
+    var bytesSent: UInt64 { output.bytesTaken &+ UInt64(output.count) }
 
     /// The client takes nothing of an answer's body now.
     var isShut: Bool { connection.use { $0.room(of: id, atMost: 1) <= 0 } }
@@ -285,42 +268,40 @@ final class H2Stream {
     // MARK: For the session
 
     /// How much of the body there is to send now.
-    func toSend(atMost limit: Int) -> H2Body {
-        if isLost { return H2Body(count: 0, isLast: false) }
-        let count = min(limit, pending.count)
-        return H2Body(
-            count: count, isLast: isOutputEnded && count == pending.count,
-            hasTrailers: !trailers.isEmpty)
-    }
+    func toSend(atMost limit: Int) -> H2Body { output.toSend(atMost: limit) }
 
     /// The trailers that follow the body; they are asked for once.
-    func takeTrailers() -> [UInt8] {
-        defer { trailers = [] }
-        return trailers
-    }
+    func takeTrailers() -> [UInt8] { output.takeTrailers() }
 
     /// Copies the body's next bytes.
     func copy(_ count: Int, into out: inout ByteWriter) {
-        out.append(UnsafeRawBufferPointer(pending.bytes).part(0, min(count, pending.count)))
-        pool.use { pending.consume(count, pool: $0) }
-        connection.use { $0.held -= count }
-        if isHeldUp { connection.use { $0.willSettle(self) } }
+        pool.use { output.copy(count, into: &out, pool: $0) }
+        connection.use {
+            $0.held -= count
+            if output.isHeldUp { $0.willSettle(self) }
+        }
     }
 
     /// All that the windows allow has been handed out. Whether an endpoint may be asked for more.
     func settle() -> Bool {
         isWritten = false
-        if isLost {
+        if output.isLost {
             if let exchange { exchange.refuse(.resourceExhausted) } else { abort() }
             return false
         }
-        let wasHeldUp = isHeldUp
-        isHeldUp = !pending.isEmpty
-        if !isOutputEnded { room = connection.use { $0.room(of: id, atMost: Self.enough) } }
+        if !output.isEnded {
+            output.room = connection.use { $0.room(of: id, atMost: H2Output.enough) }
+        }
+        let isFree = output.settle()
         // Its end waits as well, where the client's window is full to the last byte.
-        let isUnfinished = isOutputEnded && hasAnswered && !hasLeft
-        if isHeldUp || isUnfinished { watchSending() } else { window.endSending() }
-        return wasHeldUp && !isHeldUp
+        let isUnfinished = output.isEnded && hasAnswered && !hasLeft
+        if output.isHeldUp || isUnfinished {
+            watchSending()
+        } else {
+            window.endSending()
+            slowWindows = 0
+        }
+        return isFree
     }
 
     /// The client has taken all that it was behind with.
@@ -330,23 +311,30 @@ final class H2Stream {
 
     private func watchReceiving() {
         connection.use {
-            let until = $0.now + $0.listener.settings.bodyTimeout
+            let until = $0.now + receivingPace.window
             window.beginReceiving(bytesReceived, until: until)
             $0.checkPace(at: until)
         }
     }
 
+    /// How much of the request must come in what time. Messages of calls may be far apart, but
+    /// nobody holds an endpoint up by silence: once it has answered, the exchange sees to that.
+    private var receivingPace: (window: Interval, least: UInt64) {
+        if isCall, let exchange, let route = exchange.route {
+            return (route.idleTimeout, exchange.hasResponseBegun ? 0 : 1)
+        }
+        let settings = connection.object.listener.settings
+        return (settings.bodyTimeout, settings.bodyBytesPerWindow)
+    }
+
     private func watchSending() {
         connection.use {
             let until = $0.now + $0.listener.settings.sendTimeout
-            guard window.beginSending(progress, until: until) else { return }
+            guard window.beginSending(output.bytesTaken, until: until) else { return }
             takenAtStart = $0.bytesAcknowledged
             $0.checkPace(at: until)
         }
     }
-
-    /// Bytes of the answer that the connection has taken.
-    private var progress: UInt64 { bytesSent &- UInt64(pending.count) }
 
     /// Cuts the stream off if its client is too slow; when to look again.
     func checkPace() -> Instant {
@@ -362,24 +350,25 @@ final class H2Stream {
             watchSending()
         }
         if now >= window.receivingEnds {
-            if exchange == nil, isOutputEnded, pending.isEmpty {
+            if exchange == nil, output.isEnded, output.count == 0 {
                 resetUnread()
                 return .distantFuture
             }
+            let pace = receivingPace
             if let exchange, exchange.acceptsRequestBody, !exchange.awaitsContinue, !isTunnel,
-                window.isTooSlowReceiving(bytesReceived, least: settings.bodyBytesPerWindow)
+                window.isTooSlowReceiving(bytesReceived, least: pace.least)
             {
                 exchange.refuse(.clientTooSlow)
                 return .distantFuture
             }
-            window.beginReceiving(bytesReceived, until: now + settings.bodyTimeout)
+            window.beginReceiving(bytesReceived, until: now + pace.window)
         }
         return min(window.sendingEnds, window.receivingEnds)
     }
 
     /// The client has taken too little of the answer in the window that is over.
     private func takesTooLittle(least: UInt64) -> Bool {
-        guard window.isTooSlowSending(progress, least: least) else {
+        guard window.isTooSlowSending(output.bytesTaken, least: least) else {
             slowWindows = 0
             return false
         }

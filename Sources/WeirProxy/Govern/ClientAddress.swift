@@ -34,9 +34,11 @@ extension Exchange {
     }
 
     /// The client speaks TLS.
+    @inline(__always)
     var isSecure: Bool { client?.use { $0.tls != nil } ?? false }
 
     /// The client's certificate, where it has shown one that was verified.
+    @inline(__always)
     var clientCertificate: PeerCertificate? { client?.use { $0.tls?.peerCertificate } ?? nil }
 }
 

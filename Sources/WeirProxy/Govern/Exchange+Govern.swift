@@ -42,10 +42,21 @@ extension Exchange {
 
     /// Milliseconds that the client still waits for an answer, counted from the request's head.
     private func readDeadline() {
+        if isGRPC { readCallTimeout() }
         guard !head.deadline.isEmpty,
             let left = message.bytes[head.deadline].decimal(atMost: 86_400_000)
         else { return }
-        ticket.deadline = now + .milliseconds(left)
+        ticket.deadline = min(ticket.deadline, now + .milliseconds(left))
+    }
+
+    private func readCallTimeout() {
+        for index in 0..<head.fields.count {
+            let field = head.fields[index]
+            guard FieldValue.equals(message.bytes[nameOf: field], "grpc-timeout") else { continue }
+            guard let limit = GRPC.timeout(message.bytes[valueOf: field]) else { return }
+            ticket.deadline = now + limit
+            return
+        }
     }
 
     /// Attempts that proxies before this one have made: they count, so that they do not multiply.
@@ -233,7 +244,7 @@ extension Exchange {
 
 extension UnsafeRawBufferPointer {
     /// The bytes as a decimal number; `nil` when they are none, or larger than `limit`.
-    fileprivate func decimal(atMost limit: Int64) -> Int64? {
+    func decimal(atMost limit: Int64) -> Int64? {
         guard count > 0, count <= 9 else { return nil }
         var value: Int64 = 0
         for byte in self {

@@ -3,6 +3,7 @@
 import WeirHTTP
 import WeirNet
 import WeirPolicy
+import WeirTelemetry
 
 /// An answer that needs no endpoint.
 struct LocalReply {
@@ -103,6 +104,39 @@ struct LocalReply {
 
     /// Sends the answer on the client's stream.
     func write(_ exchange: Exchange, to stream: H2Stream) -> Bool {
+        if let reason, exchange.isGRPC { return writeToCall(exchange, reason, stream) }
+        return writeWhole(exchange, to: stream)
+    }
+
+    /// Says why a call is refused, in gRPC's words: all of it in one head.
+    private func writeToCall(
+        _ exchange: Exchange, _ reason: Refusal, _ stream: H2Stream
+    ) -> Bool {
+        exchange.record.call = .ended(reason.grpcStatus)
+        return withUnsafeTemporaryAllocation(byteCount: 1024, alignment: 1) {
+            var out = ByteWriter($0)
+            out.append("content-type: application/grpc\r\ngrpc-status: ")
+            out.append(decimal: Int(reason.grpcStatus.rawValue))
+            out.append("\r\ngrpc-message: ")
+            out.append(reason.message)
+            out.append("\r\n")
+            H1ResponseHead.writeDate(exchange.proxy, &out)
+            H1ResponseHead.writeRequestID(exchange, &out)
+            writeReason(exchange, &out)
+            RateLimitFields.write(exchange, &out)
+            guard !out.hasOverflowed else { return false }
+            let fields = stream.fields
+            fields.removeAll()
+            "200".utf8.withContiguousStorageIfAvailable {
+                fields.add(":status", UnsafeRawBufferPointer($0))
+                fields.add(lines: out.written)
+                stream.respond(hasBody: false)
+            }
+            return true
+        }
+    }
+
+    private func writeWhole(_ exchange: Exchange, to stream: H2Stream) -> Bool {
         withUnsafeTemporaryAllocation(byteCount: 768, alignment: 1) { memory in
             let body = writeBody(exchange, memory)
             let hasBody = mayHaveBody(exchange) && body.count > 0

@@ -24,6 +24,12 @@ extension Exchange {
     func pickEndpoint(of cluster: Cluster, for route: RoutePlan) {
         phase = .pickEndpoint
         pause = .none
+        if cluster.plan.goesOn, passage == nil {
+            guard findPassage(cluster) else {
+                cluster.plan.counters.add(.failedNoEndpoint)
+                return refuse(.noEndpoint)
+            }
+        }
         setDue(route)
         deposit(route, cluster)
         switch cluster.search(self) {
@@ -42,6 +48,13 @@ extension Exchange {
             cluster.plan.counters.add(.failedNoEndpoint)
             refuse(.noEndpoint)
         }
+    }
+
+    /// Looks up where the client's connection was going.
+    private func findPassage(_ cluster: Cluster) -> Bool {
+        guard let address = client?.use({ $0.originalDestination }) else { return false }
+        passage = proxy.pools.passage(cluster.plan, to: address, now: now)
+        return passage != nil
     }
 
     /// A request earns its part of the budgets for retries and hedges once, whatever its attempts.
@@ -137,22 +150,22 @@ extension Exchange {
     // MARK: Connecting
 
     /// Begins an attempt with the permit that the exchange has.
-    private func attempt(at pool: Pool) {
+    private func attempt(at picked: Pool) {
+        if let passage { begin(at: passage) } else { begin(at: picked) }
+    }
+
+    private func begin(at pool: Pool) {
         target = Borrowed(pool)
         phase = .pool
         outcome = .unsent
         record.attemptBegins(now)
         pool.counters.add(.attempts)
         pool.counters.add(.requestsActive)
-        if !isReplay, let kept = takeKept(pool) {
-            upstream = kept
-            kept.assign(self)
-            return upstreamConnected(kept)
-        }
         do {
-            let fresh = try pool.connect(proxy)
-            upstream = fresh
-            fresh.assign(self)
+            let place = try pool.attempt(self, isFresh: needsFreshConnection)
+            upstream = place.upstream
+            place.upstream.assign(self)
+            if place.isReady { return upstreamConnected(place.upstream) }
             // The connection has a timer of its own; here only the whole of it is bounded.
             if dueAt == .distantFuture {
                 proxy.loop.timers.disarm(timer)

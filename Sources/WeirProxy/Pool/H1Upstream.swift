@@ -12,6 +12,10 @@ enum AttemptFailure: UInt8 {
     case connectTimeout
     /// The endpoint ended or reset the connection before its answer was complete.
     case reset
+    /// The endpoint says that it has not looked at the request.
+    case refused
+    /// The connection cannot take the request any more, which has not been sent.
+    case unsent
     /// The answer breaks HTTP's rules.
     case malformed
     /// weir has no descriptor, port or memory left.
@@ -134,7 +138,7 @@ final class H1Upstream: Connection {
     private func connected() {
         state = .busy
         context.loop.timers.disarm(timer)
-        exchange?.upstreamConnected(self)
+        exchange?.upstreamConnected(.h1(Borrowed(self)))
         context.flush()
     }
 
@@ -282,7 +286,7 @@ final class H1Upstream: Connection {
             let length = proxy.responseHead.length
             let message = bytes.part(0, length)
             if proxy.responseHead.isInterim {
-                exchange.upstreamInterim(message, from: self)
+                exchange.upstreamInterim(message)
                 return length
             }
             isHeadComplete = true
@@ -294,8 +298,10 @@ final class H1Upstream: Connection {
             case .chunked: chunks.reset()
             case .untilClose: break
             }
-            exchange.upstreamHead(message, pool: pool, from: self)
-            if isResponseComplete, state == .busy { exchange.upstreamEnd(trailers: [], from: self) }
+            exchange.upstreamHead(message, pool: pool, from: .h1(Borrowed(self)))
+            if isResponseComplete, state == .busy {
+                exchange.upstreamEnd(trailers: [], from: .h1(Borrowed(self)))
+            }
             return length
         }
     }
@@ -313,7 +319,7 @@ final class H1Upstream: Connection {
             exchange.upstreamBody(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
             if bodyRemaining == 0 {
                 isResponseComplete = true
-                exchange.upstreamEnd(trailers: [], from: self)
+                exchange.upstreamEnd(trailers: [], from: .h1(Borrowed(self)))
             }
             return count
         case .chunked:
@@ -323,7 +329,7 @@ final class H1Upstream: Connection {
                     UnsafeRawBufferPointer(rebasing: bytes[..<progress.bodyLength]))
                 if progress.isComplete {
                     isResponseComplete = true
-                    exchange.upstreamEnd(trailers: chunks.trailers, from: self)
+                    exchange.upstreamEnd(trailers: chunks.trailers, from: .h1(Borrowed(self)))
                 }
                 return progress.consumed
             } catch {
@@ -356,7 +362,7 @@ final class H1Upstream: Connection {
             exchange?.upstreamMoved(count)
             if bodyRemaining == 0, let exchange {
                 isResponseComplete = true
-                exchange.upstreamEnd(trailers: [], from: self)
+                exchange.upstreamEnd(trailers: [], from: .h1(Borrowed(self)))
                 if isReleased { settle() }
             }
         case .wouldBlock: break
@@ -376,7 +382,7 @@ final class H1Upstream: Connection {
             if isHeadComplete, case .untilClose = framing, tls?.hasOrderlyEnd ?? true {
                 isResponseComplete = true
                 mayPersist = false
-                exchange?.upstreamEnd(trailers: [], from: self)
+                exchange?.upstreamEnd(trailers: [], from: .h1(Borrowed(self)))
                 if isReleased { settle() }
             } else {
                 fail(.reset)
@@ -437,7 +443,7 @@ final class H1Upstream: Connection {
         let exchange = self.exchange
         assigned = nil
         close()
-        exchange?.upstreamFailed(failure, connection: self)
+        exchange?.upstreamFailed(failure, connection: .h1(Borrowed(self)))
     }
 
     /// Closes without a word to the exchange.

@@ -26,6 +26,11 @@ final class Pool {
     /// When a failed handshake was told last.
     private var toldAt = Instant.distantPast
     private var idle = Spares<H1Upstream>()
+    /// Connections are of HTTP/2, and each is for many requests.
+    private var isH2 = false
+    private var shared: [H2Upstream] = []
+    /// Calls that the endpoint takes on one connection, as it has said last.
+    var streamsAllowed = H2Upstream.mostCalls
 
     fileprivate init(cluster: ClusterPlan, endpoint: EndpointPlan) {
         address = endpoint.address
@@ -43,16 +48,14 @@ final class Pool {
         connectTimeout = cluster.connectTimeout
         idleTimeout = cluster.idleTimeout
         maxIdle = cluster.maxIdle
-        secure(by: cluster.tls)
+        let isOther = isH2 != cluster.isH2 || cluster.tls != tls?.client
+        isH2 = cluster.isH2
         proxyProtocol = cluster.proxyProtocol
-        if proxyProtocol != nil { closeIdle() }
-    }
-
-    /// New connections speak TLS by these settings from now on; those under others are not kept.
-    private func secure(by client: TLSClient?) {
-        guard client != tls?.client else { return }
-        tls = client.map { TLSClientSession($0, address: address.ip) }
-        closeIdle()
+        if cluster.tls != tls?.client {
+            tls = cluster.tls.map { TLSClientSession($0, address: address.ip) }
+        }
+        // Those under other settings are not kept.
+        if isOther || proxyProtocol != nil { closeIdle() }
     }
 
     /// Says why there is no handshake with the endpoint, ten times a minute at most: it is the one
@@ -61,7 +64,8 @@ final class Pool {
         guard now - toldAt >= .seconds(6) else { return }
         toldAt = now
         ProcessLog.warn(
-            "no TLS handshake with an endpoint: \(reason)", ["endpoint": name.description])
+            "no \(tls == nil ? "HTTP/2" : "TLS handshake") with an endpoint: \(reason)",
+            ["endpoint": name.description])
     }
 
     /// An idle connection, or `nil`.
@@ -71,8 +75,44 @@ final class Pool {
         return connection
     }
 
+    /// A place for one more request: `isReady` where it can be sent at once, else the exchange that
+    /// it is assigned to is told.
+    ///
+    /// - Parameter isFresh: not over a connection that was used before.
+    @inline(__always)
+    func attempt(
+        _ exchange: Exchange, isFresh: Bool
+    ) throws(SystemError) -> (upstream: Upstream, isReady: Bool) {
+        if isH2 { return try call(exchange.proxy, isFresh: isFresh) }
+        if !isFresh, let kept = exchange.takeKept(self) { return (.h1(Borrowed(kept)), true) }
+        return (.h1(Borrowed(try connect(exchange.proxy))), false)
+    }
+
+    private func call(
+        _ proxy: Proxy, isFresh: Bool
+    ) throws(SystemError) -> (upstream: Upstream, isReady: Bool) {
+        // One that is open rather than one that may not be soon.
+        var found: H2Upstream?
+        for connection in shared where connection.hasRoom && !(isFresh && connection.hasAnswered) {
+            if found == nil || connection.state == .open { found = connection }
+            if connection.state == .open { break }
+        }
+        if let found { return (.h2(found.open()), found.state == .open) }
+        for connection in shared { connection.closeIfUnused() }
+        let fd = try Socket.connect(to: address)
+        let connection = H2Upstream(fd: fd, pool: self, proxy: proxy)
+        try proxy.loop.add(connection)
+        counters.add(.connects)
+        counters.add(.connectionsActive)
+        shared.append(connection)
+        return (.h2(connection.open()), false)
+    }
+
+    /// Forgets a connection that was closed.
+    func forget(_ connection: H2Upstream) { shared.removeAll { $0 === connection } }
+
     /// Starts a new connection.
-    func connect(_ proxy: Proxy) throws(SystemError) -> H1Upstream {
+    private func connect(_ proxy: Proxy) throws(SystemError) -> H1Upstream {
         let fd = try Socket.connect(to: address)
         let connection = H1Upstream(fd: fd, pool: self, proxy: proxy)
         try proxy.loop.add(connection)
@@ -101,10 +141,17 @@ final class Pool {
         closeIdle()
     }
 
+    /// The worker ends.
+    fileprivate func closeAll() {
+        retire()
+        for connection in shared { connection.close() }
+    }
+
     fileprivate func closeIdle() {
         let closing = idle.removeAll()
         counters.subtract(.connectionsIdle, UInt64(closing.count))
         for connection in closing { connection.close() }
+        for connection in shared { connection.leave() }
     }
 }
 
@@ -115,7 +162,22 @@ final class PoolTable {
         var address: SocketAddress
     }
 
+    private struct Destination: Hashable {
+        /// What stands for all destinations of a cluster.
+        var state: ObjectIdentifier
+        var address: SocketAddress
+    }
+
+    private struct Passage {
+        var pool: Pool
+        var usedAt: Instant
+    }
+
+    /// Destinations of redirected connections that are remembered; clients name them.
+    private static let mostPassages = 1024
+
     private var pools: [Key: Pool] = [:]
+    private var passages: [Destination: Passage] = [:]
 
     /// The pool for an endpoint; an existing one takes over the new settings.
     func pool(cluster: ClusterPlan, endpoint: EndpointPlan) -> Pool {
@@ -129,6 +191,27 @@ final class PoolTable {
         return pool
     }
 
+    /// The pool for where a redirected connection was going.
+    func passage(_ cluster: ClusterPlan, to address: SocketAddress, now: Instant) -> Pool? {
+        guard var endpoint = cluster.endpoints.first else { return nil }
+        let key = Destination(state: ObjectIdentifier(endpoint.state), address: address)
+        if let known = passages[key] {
+            passages[key]?.usedAt = now
+            return known.pool
+        }
+        if passages.count >= Self.mostPassages { forgetOldest() }
+        endpoint.address = address
+        let pool = Pool(cluster: cluster, endpoint: endpoint)
+        passages[key] = Passage(pool: pool, usedAt: now)
+        return pool
+    }
+
+    private func forgetOldest() {
+        guard let oldest = passages.min(by: { $0.value.usedAt < $1.value.usedAt }) else { return }
+        oldest.value.pool.retire()
+        passages[oldest.key] = nil
+    }
+
     /// Retires the pools that a snapshot no longer names: what is busy ends its exchange.
     func keepOnly(_ snapshot: Snapshot, proxy: Proxy) {
         let kept = Set(snapshot.clusters.flatMap { $0.object.pools.map(ObjectIdentifier.init) })
@@ -136,9 +219,22 @@ final class PoolTable {
             pool.retire()
             pools[key] = nil
         }
+        var plans: [ObjectIdentifier: ClusterPlan] = [:]
+        for cluster in snapshot.plan.clusters where cluster.goesOn {
+            if let all = cluster.endpoints.first { plans[ObjectIdentifier(all.state)] = cluster }
+        }
+        for (key, passage) in passages {
+            if let plan = plans[key.state] {
+                passage.pool.adopt(plan)
+            } else {
+                passage.pool.retire()
+                passages[key] = nil
+            }
+        }
     }
 
     func closeAll() {
-        for pool in pools.values { pool.retire() }
+        for pool in pools.values { pool.closeAll() }
+        for passage in passages.values { passage.pool.closeAll() }
     }
 }

@@ -9,7 +9,7 @@ import WeirTime
 
 /// The second attempt of a hedged exchange, until it is known which of the two is heard.
 struct Rival: ~Copyable {
-    unowned(unsafe) let upstream: H1Upstream
+    let upstream: Upstream
     unowned(unsafe) let pool: Pool
     var permit: Permit
     /// The request has been sent.
@@ -27,7 +27,7 @@ extension Exchange {
     /// body.
     func planHedge(_ route: RoutePlan) {
         hedgeAt = .distantFuture
-        guard let hedge = route.rules.hedge, record.attempts == 1, isRepeatable,
+        guard let hedge = route.rules.hedge, record.attempts == 1, isRepeatable, passage == nil,
             head.method == .get || head.method == .head, !head.wantsUpgrade,
             let delay = hedge.delay()
         else { return }
@@ -70,9 +70,8 @@ extension Exchange {
         if connection.isReady { rivalConnected() }
     }
 
-    private func rivalConnection(at pool: Pool) -> (upstream: H1Upstream, isReady: Bool)? {
-        if let kept = takeKept(pool) { return (kept, true) }
-        return (try? pool.connect(proxy)).map { ($0, false) }
+    private func rivalConnection(at pool: Pool) -> (upstream: Upstream, isReady: Bool)? {
+        try? pool.attempt(self, isFresh: false)
     }
 
     private func refundHedge() {
@@ -83,24 +82,24 @@ extension Exchange {
     }
 
     /// The connection is that of the second attempt.
-    func isRival(_ connection: H1Upstream) -> Bool {
+    func isRival(_ connection: Upstream) -> Bool {
         guard rival != nil else { return false }
-        return connection !== upstream
+        return connection != upstream
     }
 
     func rivalConnected() {
         guard let connection = rival?.upstream, let route, let cluster else { return }
         rival?.isSent = true
-        guard H1RequestHead.write(self, route: route, cluster: cluster, to: connection) else {
+        guard connection.sendHead(self, route: route, cluster: cluster) else {
             return dropRival(.unsent)
         }
-        connection.writer.end(trailers: [], to: connection)
+        connection.endBody(trailers: [])
         connection.flush()
     }
 
     /// Whether an answer's head is the one to hear; where the other attempt may still do better
     /// than a server's error, it is not.
-    func isHeard(_ connection: H1Upstream, _ status: Int) -> Bool {
+    func isHeard(_ connection: Upstream, _ status: Int) -> Bool {
         let isFailure = status >= 500
         if isRival(connection) {
             if isFailure {

@@ -149,9 +149,18 @@ extension Exchange {
         return retries(after: condition, isUnprocessed: false, retryAfter: retryAfter)
     }
 
-    /// Keeps the request's body for another attempt, as far as the policy allows.
+    /// Bytes of a body that are kept for another attempt: as many as the policy allows, and what is
+    /// gathered anyway where an endpoint may say that it has not looked at the request.
+    func mostKept(_ route: RoutePlan, _ upstream: Upstream) -> Int {
+        let limit = route.rules.retryBuffer
+        return if case .h2 = upstream { max(limit, route.requestBuffer) } else { limit }
+    }
+
+    /// Keeps the request's body for another attempt.
     func keepForRetry(_ bytes: UnsafeRawBufferPointer) {
-        guard let limit = route?.rules.retryBuffer, limit > 0, !isBodyLost else {
+        guard let route, let upstream, case let limit = mostKept(route, upstream), limit > 0,
+            !isBodyLost
+        else {
             isBodyLost = true
             return
         }

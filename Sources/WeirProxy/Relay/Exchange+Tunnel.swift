@@ -11,7 +11,7 @@ extension Exchange {
 
     func tunnelToUpstream(_ bytes: UnsafeRawBufferPointer) {
         record.requestBodyBytes &+= Int64(bytes.count)
-        upstream?.gather(bytes)
+        upstream?.sendRaw(bytes)
         touch()
     }
 
@@ -24,20 +24,17 @@ extension Exchange {
 
     /// One side has ended its sending: the other side is told, and may still answer.
     func tunnelEndFromDownstream() {
-        guard let upstream else { return }
-        upstream.flush()
-        // Rule: the upstream's own end is taken up when it is read, after all that came before it.
-        upstream.endSending()
+        upstream?.endSending()
     }
 
     func tunnelEndFromUpstream() {
         guard let downstream else { return }
         downstream.flush()
-        if let tls = upstream?.tls, !tls.hasOrderlyEnd {
+        if let upstream, !upstream.hasOrderlyEnd {
             // Anyone may have ended it: the client must not be told that it is complete.
             record.isCutOff = true
-            upstream?.close()
-            upstream = nil
+            upstream.close()
+            self.upstream = nil
             return attemptFailed(.reset, hasAnswered: true)
         }
         if let upstream { release(upstream) }

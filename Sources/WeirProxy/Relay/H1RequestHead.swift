@@ -18,18 +18,16 @@ enum H1RequestHead {
     }
 
     // The head as a parameter: read through the exchange, it is looked up again for each field.
+    // Apart, or so much is inlined into one function that its own parts are not.
+    @inline(never)
     private static func write(
         _ exchange: Exchange, _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer,
         _ route: RoutePlan, _ cluster: Cluster, to upstream: H1Upstream
     ) -> Bool {
         let edits = route.requestEdits
-        // The path and each field are written once, the authority twice.
-        let bound =
-            message.count + 2 * Int(head.authority.length) + edits.lines.count
-            + (route.prefixRewrite?.count ?? 0) + cluster.plan.hostHeader.length
-            + upstream.pool.authority.count + Self.additions
-            + (exchange.clientCertificate?.forwarded.count ?? 0)
-        var out = ByteWriter(upstream.reserve(bound))
+        var out = ByteWriter(
+            upstream.reserve(
+                bound(exchange, head, message, route, cluster) + upstream.pool.authority.count))
         writeRequestLine(exchange, head, message, route, &out)
         writeHost(head, message, cluster, upstream.pool, &out)
         let isTrusted = exchange.record.isPeerTrusted
@@ -44,6 +42,18 @@ enum H1RequestHead {
         upstream.writer.begin(mode)
         upstream.commit(out.count)
         return true
+    }
+
+    /// Bytes that a head has at most, beside the endpoint's authority.
+    @inline(__always)
+    static func bound(
+        _ exchange: Exchange, _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer,
+        _ route: RoutePlan, _ cluster: Cluster
+    ) -> Int {
+        // The path and each field are written once, the authority twice.
+        message.count + 2 * Int(head.authority.length) + route.requestEdits.lines.count
+            + (route.prefixRewrite?.count ?? 0) + cluster.plan.hostHeader.length + Self.additions
+            + (exchange.clientCertificate?.forwarded.count ?? 0)
     }
 
     @inline(__always)
@@ -119,7 +129,7 @@ enum H1RequestHead {
     }
 
     @inline(__always)
-    private static func keeps(_ field: Field, _ isTrusted: Bool) -> Bool {
+    static func keeps(_ field: Field, _ isTrusted: Bool) -> Bool {
         if field.isHopByHop { return false }
         if field.known == .other { return true }
         switch field.known {
@@ -133,7 +143,7 @@ enum H1RequestHead {
     }
 
     @inline(__always)
-    private static func writeForwarding(
+    static func writeForwarding(
         _ exchange: Exchange, _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer,
         _ edits: FieldEdits, _ isTrusted: Bool, _ out: inout ByteWriter
     ) {
@@ -196,7 +206,7 @@ enum H1RequestHead {
     /// How much time is left, where the client has set a deadline, and which attempt this is: so
     /// that proxies behind this one neither work in vain nor multiply attempts.
     @inline(__always)
-    private static func writeGoverning(_ exchange: Exchange, _ out: inout ByteWriter) {
+    static func writeGoverning(_ exchange: Exchange, _ out: inout ByteWriter) {
         if exchange.ticket.deadline != .distantFuture {
             let left = exchange.ticket.deadline - exchange.now
             out.append("x-request-deadline: ")
@@ -231,10 +241,7 @@ enum H1RequestHead {
         switch head.framing {
         case .none, .untilClose:
             // A method that usually has a body says that there is none.
-            switch head.method {
-            case .post, .put, .patch: out.append("content-length: 0\r\n")
-            default: break
-            }
+            if head.method.usuallyHasBody { out.append("content-length: 0\r\n") }
             return .none
         case .length(let length):
             out.append("content-length: ")

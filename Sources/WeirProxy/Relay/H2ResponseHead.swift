@@ -43,7 +43,10 @@ enum H2ResponseHead {
                 fields.add(
                     "content-length", out.written.part(lines.count, out.count - lines.count))
             }
-            stream.respond(hasBody: isTunnel || hasBody(head), length: length(head))
+            // An endpoint of HTTP/2 says itself where its answer ends, and may have trailers.
+            let isFramed = if case .h2 = exchange.upstream { true } else { false }
+            stream.respond(
+                hasBody: isTunnel || hasBody(head), length: isFramed ? -1 : length(head))
             return true
         }
     }

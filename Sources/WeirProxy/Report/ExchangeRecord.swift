@@ -28,10 +28,19 @@ struct ExchangeRecord {
     var requestBodyBytes: Int64 = 0
     var responseBodyBytes: Int64 = 0
     var isTunnel = false
+    var call = Call.none
     /// The tunnel's end is nobody's word.
     var isCutOff = false
     /// The client's word on where the request came from is believed.
     private(set) var isPeerTrusted = false
+
+    /// What is known of a call of gRPC that has an answer.
+    enum Call {
+        case none
+        /// The answer's end will say what it came to.
+        case open
+        case ended(GRPCStatus)
+    }
 
     fileprivate var startedAt = Instant.distantPast
     fileprivate var headAt = Instant.distantPast
@@ -161,6 +170,7 @@ enum ExchangeReport {
         line.phase = phase.name
         line.reason = record.refusal?.code
         line.tenant = message[record.tenant]
+        if case .ended(let status) = record.call { line.grpcStatus = status.name }
         line.noRetry = record.retryRefusal?.code
         line.wouldAttempt = record.wouldAttempt?.code
         line.wouldNotRetry = record.wouldNotRetry?.code

@@ -72,6 +72,10 @@ extension Server {
             let names = entry.current.map(\.address.description).joined(separator: ", ")
             return .text(404, "cluster \(entry.name) has no such endpoint; endpoints: \(names)\n")
         }
+        if address == .original {
+            return .text(
+                409, "\(address) stands for all destinations, which have nothing in common\n")
+        }
         let governor = state.governor
         switch parts[3] {
         case "eject":

@@ -1,5 +1,6 @@
 // Active health checks: who is probed when, on the control thread.
 
+import WeirHTTP
 import WeirNet
 import WeirPolicy
 import WeirProxy
@@ -16,6 +17,7 @@ final class HealthChecker {
     private static let bufferMemory = 4 << 20
 
     private let context: StreamContext
+    private lazy var workspace = H2Session.Workspace()
     private var chance: Chance
     private var checks: [Key: HealthCheck] = [:]
 
@@ -28,18 +30,19 @@ final class HealthChecker {
     func watch(
         _ wanted: [(
             entry: ClusterEntry, settings: HealthCheckSettings, tls: TLSClient?,
-            greeting: ProxyHeader.Version?
+            greeting: ProxyHeader.Version?, isH2: Bool
         )]
     ) {
         var kept: Set<Key> = []
-        for (entry, settings, tls, greeting) in wanted {
+        for (entry, settings, tls, greeting, isH2) in wanted {
             for (address, state) in entry.current {
                 let key = Key(cluster: entry.name, address: address)
                 kept.insert(key)
                 if let check = checks[key], check.governor === state.governor {
                     check.settings = settings
                     check.secure(by: tls)
-                    check.greeting = greeting
+                    check.manner.greeting = greeting
+                    check.manner.workspace = isH2 ? workspace : nil
                     continue
                 }
                 checks[key]?.stop()
@@ -48,7 +51,8 @@ final class HealthChecker {
                     governor: state.governor, settings: settings,
                     chance: Chance(seed: chance.next()))
                 check.secure(by: tls)
-                check.greeting = greeting
+                check.manner.greeting = greeting
+                check.manner.workspace = isH2 ? workspace : nil
                 checks[key] = check
             }
         }
@@ -72,9 +76,7 @@ private final class HealthCheck: TimerTarget {
     }
     private let context: StreamContext
     private var loop: EventLoop { context.loop }
-    private var security: TLSClientSession?
-    /// The header that connections begin with.
-    var greeting: ProxyHeader.Version?
+    var manner = HealthProbe.Manner()
     private let address: SocketAddress
     private var chance: Chance
     private var health = HealthState()
@@ -98,8 +100,8 @@ private final class HealthCheck: TimerTarget {
 
     /// Probes speak TLS by these settings from now on.
     func secure(by client: TLSClient?) {
-        guard client != security?.client else { return }
-        security = client.map { TLSClientSession($0, address: address.ip) }
+        guard client != manner.security?.client else { return }
+        manner.security = client.map { TLSClientSession($0, address: address.ip) }
     }
 
     /// Ends the checks; the endpoint counts as healthy from then on.
@@ -115,8 +117,7 @@ private final class HealthCheck: TimerTarget {
     override func timerFired() {
         do {
             probe = try HealthProbe(
-                context: context, address: address, settings: settings, security: security,
-                greeting: greeting
+                context: context, address: address, settings: settings, manner: manner
             ) { [unowned self] isWell in
                 probe = nil
                 ended(isWell)

@@ -1,6 +1,7 @@
 // One probe of one endpoint: a connection, and for HTTP a request and the first line of its answer.
 
 import Glibc
+import WeirHTTP
 import WeirNet
 import WeirPolicy
 import WeirTime
@@ -10,9 +11,19 @@ final class HealthProbe: Connection {
     /// Bytes of an answer that are read before it is given up as none.
     private static let maxBytes = 4096
 
+    /// How an endpoint is spoken to.
+    struct Manner {
+        /// What HTTP probes speak TLS with; `nil` where they do not.
+        var security: TLSClientSession?
+        /// The header that connections begin with; it says that weir speaks for itself.
+        var greeting: ProxyHeader.Version?
+        /// What HTTP probes speak HTTP/2 with; `nil` where they do not.
+        var workspace: H2Session.Workspace?
+    }
+
     private let settings: HealthCheckSettings
-    private let security: TLSClientSession?
-    private let greeting: ProxyHeader.Version?
+    private let manner: Manner
+    private var question: HealthQuestion?
     private let host: String
     private let onEnd: (Bool) -> Void
     private var timer = TimerID.none
@@ -21,17 +32,13 @@ final class HealthProbe: Connection {
 
     /// Begins to connect.
     ///
-    /// - Parameters:
-    ///   - security: what HTTP probes speak TLS with; `nil` where they do not.
-    ///   - greeting: the header that connections begin with; it says that weir speaks for itself.
-    ///   - onEnd: called once, from the loop, with whether the endpoint is well.
+    /// - Parameter onEnd: called once, from the loop, with whether the endpoint is well.
     init(
         context: StreamContext, address: SocketAddress, settings: HealthCheckSettings,
-        security: TLSClientSession?, greeting: ProxyHeader.Version?, onEnd: @escaping (Bool) -> Void
+        manner: Manner, onEnd: @escaping (Bool) -> Void
     ) throws(SystemError) {
         self.settings = settings
-        self.security = security
-        self.greeting = greeting
+        self.manner = manner
         self.onEnd = onEnd
         host = address.ip == nil ? "localhost" : address.description
         super.init(fd: try Socket.connect(to: address), context: context)
@@ -61,24 +68,32 @@ final class HealthProbe: Connection {
         guard Socket.pendingError(fd) == nil, !events.contains(.hungUp) else { return end(false) }
         isConnected = true
         guard case .http = settings.kind else { return end(true) }
-        if let greeting {
+        if let greeting = manner.greeting {
             send(ProxyHeader.write(greeting, source: nil, target: nil))
         }
-        if let security {
+        if let security = manner.security {
             do {
-                try secure(as: security)
+                try secure(as: security, offering: manner.workspace == nil ? nil : "h2")
             } catch {
                 end(false)
             }
         } else {
             ask()
         }
+        // Some endpoints speak first.
+        if fd >= 0, !events.isDisjoint(with: [.readable, .peerEnded]) { super.ready(events) }
     }
 
-    override func secured() { ask() }
+    override func secured() {
+        if manner.workspace != nil, let tls, tls.agreedProtocol.elementsEqual("h2".utf8) == false {
+            return end(false)
+        }
+        ask()
+    }
 
     private func ask() {
         guard case .http(let path, _) = settings.kind else { return }
+        if let workspace = manner.workspace { return ask(path, workspace) }
         let request =
             "GET \(path) HTTP/1.1\r\nhost: \(host)\r\nuser-agent: weir-health-check\r\n"
             + "connection: close\r\n\r\n"
@@ -86,11 +101,25 @@ final class HealthProbe: Connection {
         if send(Array(request.utf8)) != .sent { end(false) }
     }
 
+    private func ask(_ path: String, _ workspace: H2Session.Workspace) {
+        let question = HealthQuestion(workspace) { [unowned self] in send(Array($0)) == .sent }
+        self.question = question
+        let isAsked = question.ask(path: path, host: host, isSecure: manner.security != nil)
+        if !isAsked { end(false) }
+    }
+
     override func readReady() {
         while fd >= 0, isReadable {
             switch receive() {
             case .bytes(let count):
-                input += UnsafeRawBufferPointer(start: context.readBuffer, count: count)
+                let bytes = UnsafeRawBufferPointer(start: context.readBuffer, count: count)
+                if let question {
+                    let isSound = question.take(bytes)
+                    if let status = question.status { return end(isWell(status)) }
+                    if !isSound { return end(false) }
+                    continue
+                }
+                input += bytes
                 if let status = Self.status(input) { return end(isWell(status)) }
                 if input.count > Self.maxBytes { return end(false) }
             case .wouldBlock: return
