@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs the fuzzers: run.sh [--keep] SECONDS [TARGET...], targets: request response chunked config proxy http2.
+# Runs the fuzzers: run.sh [--keep] SECONDS [TARGET...], targets: request response chunked config proxy http2 tls.
 #
 # Works on a copy of the corpus; --keep puts the inputs that reached new code into corpus/found.
 # Exits with 1 on a finding, whose input then lies in .build/fuzz-artifacts.
@@ -19,9 +19,9 @@ fi
 [[ "${1:-}" =~ ^[1-9][0-9]*$ ]] || usage
 seconds=$1
 shift
-[ $# -gt 0 ] || set -- request response chunked config proxy http2
+[ $# -gt 0 ] || set -- request response chunked config proxy http2 tls
 for target in "$@"; do
-    [[ "$target" =~ ^(request|response|chunked|config|proxy|http2)$ ]] || usage
+    [[ "$target" =~ ^(request|response|chunked|config|proxy|http2|tls)$ ]] || usage
 done
 
 # The backtracer would hang on a finding and hold the pipe.
@@ -60,6 +60,11 @@ last() { grep -o "$1 *[0-9]*" "$2" | tail -1 | grep -o '[0-9]*$'; }
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+# What the server of `tls` proves itself with.
+export WEIR_FUZZ_PEM=$work/tls.pem
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=fuzz \
+    -keyout "$WEIR_FUZZ_PEM" -out "$work/tls.crt" 2> /dev/null || exit 2
+cat "$work/tls.crt" >> "$WEIR_FUZZ_PEM"
 for target in "$@"; do
     WEIR_FUZZ=1 swift build -c release --scratch-path .build/fuzz --product "Fuzz${target^}" \
         > "$work/build.log" 2>&1 || { cat "$work/build.log"; exit 2; }

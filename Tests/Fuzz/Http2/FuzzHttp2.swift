@@ -1,5 +1,5 @@
-// Fuzzes the server's side of HTTP/2: what follows the preface, in pieces, against an owner that
-// answers every request.
+// Fuzzes both sides of HTTP/2: what follows the preface, in pieces, against an owner that answers
+// every request, and the same as what an endpoint says.
 
 import FuzzSupport
 import WeirHTTP
@@ -11,19 +11,37 @@ nonisolated(unsafe) private let workspace = H2Session.Workspace()
 @c(LLVMFuzzerTestOneInput)
 func fuzzHttp2(_ data: UnsafePointer<UInt8>?, _ count: Int) -> Int32 {
     guard count <= 64 << 10 else { return 0 }
-    let input = preface + UnsafeBufferPointer(start: data, count: count)
+    let frames = Array(UnsafeBufferPointer(start: data, count: count))
+    serve(preface + frames, bound: count)
+    hear(frames)
+    return 0
+}
+
+/// What an endpoint says means the same however it is cut.
+private func hear(_ input: [UInt8]) {
+    guard !input.isEmpty else { return }
+    let whole = Asker(workspace)
+    whole.receive(input, cuts: [input.count], into: memory)
+    var choices = input.withUnsafeBytes { Choices($0) }
+    let torn = Asker(workspace)
+    torn.receive(input, cuts: choices.cuts(of: input.count), into: memory)
+    guard whole.isSound, torn.isSound else { return }
+    require(whole.heads == torn.heads, "the same answers, however the bytes are cut")
+    require(max(whole.bodyBytes, torn.bodyBytes) <= input.count, "no more of bodies than came")
+}
+
+private func serve(_ input: [UInt8], bound count: Int) {
     let whole = Server(maxStreams: 8)
     whole.receive(input, cuts: [input.count])
     var choices = input.withUnsafeBytes { Choices($0) }
     let torn = Server(maxStreams: 8)
     torn.receive(input, cuts: choices.cuts(of: input.count))
     // Who asks for too much is judged after each piece.
-    guard whole.isSound, torn.isSound else { return 0 }
+    guard whole.isSound, torn.isSound else { return }
     require(whole.heads == torn.heads, "the same requests, however the bytes are cut")
     // Of a frame that turns out to be wrong, what came before that could be seen is handed on: of
     // bodies only their bound is known.
     require(max(whole.bodyBytes, torn.bodyBytes) <= count, "no more of bodies than came")
-    return 0
 }
 
 /// Answers each request with a short body, and keeps the books on what the session tells.
@@ -109,7 +127,8 @@ private final class Server: H2Owner {
 
     func streamBroken(_ id: Int32, _ attached: H2Attachment?, _ problem: Malformed) {}
     func pongArrived() {}
-    func goingAway(last: Int32) {}
+    // Who leaves and asks for nothing is not read any more, which the cuts decide.
+    func goingAway(last: Int32) { isSound = false }
     func outputEnded(_ id: Int32, _ attached: H2Attachment) {}
 
     // MARK: What it asks
