@@ -10,9 +10,10 @@ FUZZ_SECONDS ?= 20
 SEEDS ?= 200
 BENCH ?=
 DRILL ?=
+FLOODS ?=
 
 .PHONY: help setup build release run test unit e2e check lint configs docs-check costs format \
-	golden docs fuzz asan tsan bench-setup bench decisions drill sweep plots plots-check clean
+	golden docs fuzz asan tsan bench-setup bench decisions drill floods sweep plots plots-check clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -100,6 +101,9 @@ decisions: setup ## what the governors' decisions cost by themselves, and thread
 
 drill: release bench-setup ## overload drills beside the best of nginx, HAProxy, Envoy; DRILL="--only O1,O2"
 	Tests/Drill/drill.py $(DRILL)
+
+floods: release bench-setup ## attacks beside a well-behaved client; FLOODS="--write docs/floods.md"
+	Tests/Bench/floods.py $(FLOODS)
 
 clean: ## remove what was built
 	rm -rf .build

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 
+import calls
 import measure
 import report
 import stand
@@ -33,7 +34,7 @@ HTTP2_SCENARIOS = {
     "h2tls1": ("HTTP/2 over TLS 1.3, 1 KB, 64 connections of one stream", "https", 64, 1),
     "h2tls8": ("HTTP/2 over TLS 1.3, 1 KB, 8 connections of 8 streams", "https", 8, 8),
 }
-OTHERS = ["handshakes", "governed", "tenants", "idle", "instructions", "allocations", "routes"]
+OTHERS = ["grpc", "handshakes", "governed", "tenants", "idle", "instructions", "allocations", "routes"]
 SCENARIOS = [*CPU_SCENARIOS, *TLS_SCENARIOS, *HTTP2_SCENARIOS, *OTHERS]
 
 
@@ -139,6 +140,24 @@ class Bench:
         self.results[scenario] = rows
         self.section(
             f"{title}: {self.options.rounds} rounds of {requests} requests", report.cpu(rows)
+        )
+
+    def grpc(self):
+        requests, rounds = self.options.requests, self.options.rounds
+        with calls.Upstream(self.folder) as upstream:
+            makers = {
+                name: lambda name=name: calls.PROXIES[name](self.folder, UPSTREAM=upstream.port)
+                for name in self.names
+            }
+            loads = dict.fromkeys(
+                makers, lambda port, count: calls.load(port, max(count, 64))
+            )
+            rows = measure.cpu_series(upstream, makers, rounds, requests, loads)
+        self.results["grpc"] = rows
+        self.section(
+            "gRPC, unary, messages of 128 bytes, 8 connections of 8 calls:"
+            f" {rounds} rounds of {requests} requests",
+            report.cpu(rows),
         )
 
     def handshakes(self):

@@ -80,15 +80,16 @@ def load(port, requests, path="/1k", connections=64, *more):
 
 def load_over_tls(port, requests, path="/1k", connections=64):
     """As `load`, over TLS 1.3 with h2load; the handshakes of the connections are in it."""
-    return _h2load("https", port, requests, path, ["--h1", "-c", connections])
+    return h2load("https", port, requests, path, ["--h1", "-c", connections])
 
 
 def load_h2(port, requests, path="/1k", connections=8, streams=8, scheme="http"):
     """As `load`, over HTTP/2 with h2load: by prior knowledge, or over TLS 1.3."""
-    return _h2load(scheme, port, requests, path, ["-c", connections, "-m", streams])
+    return h2load(scheme, port, requests, path, ["-c", connections, "-m", streams])
 
 
-def _h2load(scheme, port, requests, path, options):
+def h2load(scheme, port, requests, path, options):
+    """Sends exactly `requests`; figures as those of `load`."""
     times = WORK / "h2load.times"
     times.unlink(missing_ok=True)
     command = ["h2load", "-n", requests, *options, f"--log-file={times}"]
