@@ -129,6 +129,7 @@ extension Exchange {
         let judged = outcome
         guard retries(afterStatus: status, retryAfter: hint) else { return false }
         // Retried: the connection goes with the answer that nobody reads.
+        record.call = .none
         self.upstream = nil
         outcome = judged
         settlePermit()

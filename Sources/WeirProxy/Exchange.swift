@@ -221,6 +221,7 @@ final class Exchange: TimerTarget {
         heldTrailers = trailers
         if isUpstreamReady, let upstream {
             upstream.endBody(trailers: trailers)
+            guard isCurrent(upstream) else { return }
             if !hasResponseBegun, let route { armResponseTimer(route) }
             finishIfAnswered()
         } else if phase == .govern {

@@ -386,3 +386,24 @@ def test_a_body_that_stalls_half_way_ends_the_attempt(weir, upstream):
         assert stream.status in (None, 408)
         assert cut.wait(patience(15)), "the endpoint is free"
         assert client.ping()
+
+
+class Piecemeal(Http2Client):
+    """Opens both windows for each 4 KiB, as some clients do that read through a small buffer."""
+
+    def open_window(self, stream, count):
+        for at in range(0, count, 4096):
+            super().open_window(stream, min(4096, count - at))
+
+
+def test_windows_opened_piece_by_piece_are_no_flood(pair):
+    """Far beyond what the credit for frames alone would do."""
+    block, count = blob(MIB), 32
+    running, _ = pair(handle=sender(block, count))
+    # Wide enough that frames are as large as they may be.
+    with Piecemeal(running.edge, settings={INITIAL_WINDOW_SIZE: 8 * MIB}, keep=False) as client:
+        Http2Client.open_window(client, None, 8 * MIB)
+        stream = client.request()
+        assert client.until(lambda: stream.is_over), "it is cut off"
+        assert (stream.status, stream.length) == (200, count * MIB)
+    assert running.total("downstream_http2_floods_total") == 0

@@ -20,6 +20,7 @@ from harness.http2 import (
     frame,
     settings_of,
 )
+from harness.http2_upstream import Http2Connection
 
 MEGABYTES = random.Random(1).randbytes(20 << 20)
 
@@ -125,6 +126,30 @@ def test_the_endpoint_may_change_its_windows(site):
     assert running.get("/small", method="POST", body=body).status == 200
     assert behind.requests[1].body == body
     assert behind.requests[1].frames.count("Data") >= 300
+
+
+def test_windows_opened_piece_by_piece_are_no_flood(site, monkeypatch):
+    """Some endpoints open both windows for each 4 KiB that they read."""
+    whole, widened = Http2Connection.open_window, set()
+
+    def open_window(connection, call, count):
+        # Wide enough that frames are as large as they may be.
+        if connection not in widened:
+            widened.add(connection)
+            whole(connection, None, 8 << 20)
+        for at in range(0, count, 4096):
+            whole(connection, call, min(4096, count - at))
+
+    monkeypatch.setattr(Http2Connection, "open_window", open_window)
+    options = {"keep": False, "settings": {INITIAL_WINDOW_SIZE: 8 << 20}}
+    running, behind = site(lambda call: call.respond(body=b"%d" % call.length), options)
+    with Http2Client(running.edge, seconds=60) as client:
+        stream = client.request("POST", end=False)
+        for _ in range(2):
+            client.data(stream, MEGABYTES, end=False)
+        client.data(stream)
+        assert client.read(stream).body == b"%d" % (2 * len(MEGABYTES))
+    assert len(behind.connections) == 1 and not behind.connections[0].goaways
 
 
 def test_many_uploads_at_once(site):

@@ -151,6 +151,23 @@ struct FrameBudgetTests {
         #expect(!budget.isSpent)
     }
 
+    @Test("windows are opened on credit for what was sent, and else like other frames")
+    func windows() {
+        var budget = FrameBudget()
+        budget.earn(bytes: 3000)
+        for _ in 0..<2 + FrameBudget.mostFrames { budget.spendWindow() }
+        #expect(!budget.isSpent)
+        budget.spendWindow()
+        #expect(budget.isSpent)
+        budget.earn(frames: 1)
+        budget.earn(bytes: .max / 2)
+        budget.earn(bytes: .max / 2)
+        for _ in 0..<1 << 16 { budget.spendWindow() }
+        #expect(!budget.isSpent)
+        for _ in 0...FrameBudget.mostFrames { budget.spendWindow() }
+        #expect(budget.isSpent)
+    }
+
     @Test("streams that are given up use the credit up, answers give it back")
     func resets() {
         var budget = FrameBudget()

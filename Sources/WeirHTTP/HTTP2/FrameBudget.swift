@@ -7,13 +7,16 @@ package struct FrameBudget: Sendable {
     package static let mostFrames = 2000
     /// Streams that the peer may reset on credit before they are answered.
     package static let mostResets = 100
-    /// Both come back with time.
+    /// Openings of windows that the peer has on credit at most for what it was sent.
+    private static let mostWindows = 1 << 16
+    /// Both of the first come back with time.
     private static let framesPerSecond = 20
     private static let resetsPerSecond = 5
     /// Answers that are as good as one reset is bad: else it would pay to ask for cheap ones.
     private static let answersPerReset = 4
 
     private var frames = mostFrames
+    private var windows = 0
     /// In answers.
     private var resets = mostResets * answersPerReset
     private var second: Int64 = .min
@@ -40,6 +43,17 @@ package struct FrameBudget: Sendable {
     /// Something was sent or received that is the connection's purpose.
     package mutating func earn(frames count: Int) {
         frames = min(Self.mostFrames, frames + count)
+    }
+
+    /// A part of a body was sent: some peers open both windows for each few KiB that they have
+    /// taken, long after a whole window of them was sent.
+    package mutating func earn(bytes count: Int) {
+        windows = min(Self.mostWindows, windows + count / 1024)
+    }
+
+    /// The peer has opened a window.
+    package mutating func spendWindow() {
+        if windows > 0 { windows -= 1 } else { frames -= 1 }
     }
 
     /// The peer has given up a stream before it was answered.

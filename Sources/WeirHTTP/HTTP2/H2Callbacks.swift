@@ -104,6 +104,7 @@ extension H2Session {
     fileprivate func count(_ head: nghttp2_frame_hd) {
         // What this one brings is known once it has come.
         if head.isOf(NGHTTP2_DATA) { return }
+        if head.isOf(NGHTTP2_WINDOW_UPDATE) { return budget.spendWindow() }
         // An answer to this side's own.
         if head.has(NGHTTP2_FLAG_ACK), head.isOf(NGHTTP2_PING) || head.isOf(NGHTTP2_SETTINGS) {
             return budget.spend(frames: 1)
@@ -267,7 +268,10 @@ private let frameSent: nghttp2_on_frame_send_callback = { _, frame, user in
     guard let frame else { return failed }
     return withSession(user, failure: failed) { session in
         let head = frame.pointee.hd
-        if head.isOf(NGHTTP2_DATA) { session.budget.earn(frames: 4) }
+        if head.isOf(NGHTTP2_DATA) {
+            session.budget.earn(frames: 4)
+            session.budget.earn(bytes: head.length)
+        }
         // Only now: a ping overtakes what waits.
         if head.isOf(NGHTTP2_GOAWAY), frame.pointee.goaway.last_stream_id == .max {
             session.ping()

@@ -312,8 +312,14 @@ final class H2Upstream: Connection {
         if verdict != .sound || !session.use({ $0.takesRequests }) { leave() }
         if verdict != .sound {
             if state == .connecting { return handshakeFailed("it does not speak HTTP/2") }
-            session.use { $0.terminate(.enhanceYourCalm) }
-            pump()
+            // Calls hear why, and not just that the connection is over.
+            isBusy = true
+            session.use {
+                $0.terminate(.enhanceYourCalm)
+                _ = $0.send()
+            }
+            flush()
+            isBusy = false
             return fail(.malformed)
         }
         schedulePump()
@@ -363,7 +369,9 @@ final class H2Upstream: Connection {
         if state == .connecting { isRetired = true }
         guard state == .open else { return }
         state = .leaving
-        if callCount == 0 { schedulePump() } else { watchLeaving() }
+        // Also without a call: what is still to be sent may not be taken.
+        watchLeaving()
+        if callCount == 0 { schedulePump() }
     }
 
     /// A call has had no answer in time. Where nothing else was heard meanwhile either, the
@@ -373,7 +381,7 @@ final class H2Upstream: Connection {
     ///   likes: the silence must then have lasted as long as a connection may take to be made.
     func gaveUp(onCallSince begun: Instant, isClients: Bool) {
         let isLong = !isClients || context.loop.now - askedAt >= pool.connectTimeout
-        if heardAt < begun && isLong || queuedBytes > 0 { leave() }
+        if isLong, heardAt < begun || queuedBytes > 0 { leave() }
     }
 
     private func fail(_ failure: AttemptFailure) {
