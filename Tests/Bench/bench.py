@@ -14,6 +14,7 @@ import calls
 import measure
 import report
 import stand
+import tlsidle
 from measure import note
 
 # Scenario: title, path, connections, generator's options, requests as a share of --requests.
@@ -34,7 +35,8 @@ HTTP2_SCENARIOS = {
     "h2tls1": ("HTTP/2 over TLS 1.3, 1 KB, 64 connections of one stream", "https", 64, 1),
     "h2tls8": ("HTTP/2 over TLS 1.3, 1 KB, 8 connections of 8 streams", "https", 8, 8),
 }
-OTHERS = ["grpc", "handshakes", "governed", "tenants", "idle", "instructions", "allocations", "routes"]
+OTHERS = ["grpc", "handshakes", "governed", "tenants", "idle", "idletls", "instructions"]
+OTHERS += ["allocations", "routes"]
 SCENARIOS = [*CPU_SCENARIOS, *TLS_SCENARIOS, *HTTP2_SCENARIOS, *OTHERS]
 
 
@@ -234,6 +236,20 @@ class Bench:
         }
         self.results["idle"] = values
         self.section(f"Memory of {count:,} idle connections", report.single("bytes each", values))
+
+    def idletls(self):
+        repeats = 1 if self.options.quick else 3
+        values = {
+            name: [tlsidle.bytes_each(self.maker(name, tls=True)) for _ in range(repeats)]
+            for name in self.names
+        }
+        least = tlsidle.floor()
+        self.results["idletls"] = values | {"openssl": [least]}
+        self.section(
+            f"Memory of {tlsidle.CONNECTIONS:,} idle TLS 1.3 connections; OpenSSL alone takes"
+            f" {least:,} bytes",
+            report.single("bytes each", values),
+        )
 
     def instructions(self):
         requests = 500 if self.options.quick else 4000

@@ -123,6 +123,9 @@ def targets(results, thresholds):
     if "weir" in results.get("idle", {}):
         value = statistics.median(results["idle"]["weir"])
         add("bytes an idle connection", thresholds["idle_bytes"], value, "{:,.0f}")
+    if "weir" in results.get("idletls", {}):
+        value = statistics.median(results["idletls"]["weir"]) - results["idletls"]["openssl"][0]
+        add("bytes an idle TLS connection beyond OpenSSL's", 10_000, value, "{:,.0f}")
     if "allocations" in results:
         value = results["allocations"]["allocations"]
         add("heap allocations a request", thresholds["allocations_per_request"], value, "{:.4f}")
