@@ -43,6 +43,10 @@ export TSAN_OPTIONS=halt_on_error=1:exitcode=66:suppressions=$tests/tsan.suppres
 if [ "$sanitizer" = thread ]; then
     # Races need company; a test that depends on a number of workers names it.
     export WEIR_TEST_WORKERS=${WEIR_TEST_WORKERS:-4}
+    # What one connection's bytes mean is no matter of threads; the other two builds read them all.
+    for file in malformed_requests malformed_responses http2_malformed transparent_script; do
+        set -- "--ignore=test_$file.py" "$@"
+    done
 fi
 
 cd "$tests"
