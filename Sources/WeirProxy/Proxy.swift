@@ -129,6 +129,8 @@ package final class Proxy {
         drain()
         downstreams.forEach { $0.cut() }
         pools.closeAll()
+        // Closed connections that wait for the end of a turn: none comes any more.
+        pump()
         if let watch { loop.remove(watch) }
         // They refer to the proxy, which otherwise would keep itself alive.
         _ = freeExchanges.removeAll()
