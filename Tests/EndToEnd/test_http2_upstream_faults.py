@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from harness import Client, cluster, configuration, forward, ok, patience, until
+from harness.calls import outcome
 from harness.http2 import (
     CANCEL,
     DATA,
@@ -54,10 +55,6 @@ class Gate:
             return self.answer(call)
         assert self.open.wait(patience(30))
         call.respond(body=b"held")
-
-
-def outcome(answer):
-    return answer.status, answer.reason
 
 
 # Streams that end

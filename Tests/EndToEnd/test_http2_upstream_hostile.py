@@ -11,6 +11,7 @@ import time
 import pytest
 
 from harness import Client, cluster, configuration, forward, patience, until
+from harness.calls import named, outcome
 from harness.http2 import (
     GOAWAY,
     INITIAL_WINDOW_SIZE,
@@ -36,15 +37,6 @@ def settings(*behind, route=None, routes=(), policy=None, **options):
     route = ({} if policy is None else {"retry": "again"}) | (route or {})
     made = configuration(clusters, [*routes, forward(**route)], runtime={"workers": 1})
     return made if policy is None else made | {"retry_policies": {"again": POLICY | policy}}
-
-
-def named(call):
-    """Each is answered with what it asked for."""
-    call.respond(body=call.path.encode())
-
-
-def outcome(answer):
-    return answer.status, answer.reason
 
 
 def open_connections(running):

@@ -20,7 +20,8 @@ from harness import (
     patience,
     until,
 )
-from harness.http2 import CANCEL, INITIAL_WINDOW_SIZE, NO_ERROR, PING, Http2Client, frame
+from harness.calls import after_all, named, outcome
+from harness.http2 import CANCEL, INITIAL_WINDOW_SIZE, NO_ERROR, Http2Client
 
 MIB = 1 << 20
 BYTES = random.Random(2).randbytes(2 * MIB)
@@ -43,22 +44,6 @@ def site(weir, http2_upstream):
         return weir(settings(behind, **options)), behind
 
     return start
-
-
-def named(call):
-    """Each is answered with what it asked for."""
-    call.respond(body=call.path.encode())
-
-
-def outcome(answer):
-    return answer.status, answer.reason
-
-
-def after_all(connection):
-    """Once this returns, weir has said what it had to say to all that it was sent."""
-    count = len(connection.pongs)
-    connection.send(frame(PING, payload=b"behind.."))
-    connection.owner.wait(lambda: len(connection.pongs) > count, "weir has read so far")
 
 
 # Answers before their requests

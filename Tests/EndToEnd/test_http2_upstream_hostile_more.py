@@ -9,11 +9,11 @@ import threading
 import pytest
 
 from harness import Client, Incomplete, cluster, configuration, patience, until
+from harness.calls import after_all, named, outcome
 from harness.http2 import (
     ENABLE_CONNECT_PROTOCOL,
     END_HEADERS,
     HEADERS,
-    PING,
     Http2Client,
     frame,
 )
@@ -37,22 +37,6 @@ def site(weir, http2_upstream):
         return weir(settings(behind, **options)), behind
 
     return start
-
-
-def named(call):
-    """Each is answered with what it asked for."""
-    call.respond(body=call.path.encode())
-
-
-def outcome(answer):
-    return answer.status, answer.reason
-
-
-def after_all(connection):
-    """Once this returns, weir has said what it had to say to all that it was sent."""
-    count = len(connection.pongs)
-    connection.send(frame(PING, payload=b"behind.."))
-    connection.owner.wait(lambda: len(connection.pongs) > count, "weir has read so far")
 
 
 # Tunnels that are refused

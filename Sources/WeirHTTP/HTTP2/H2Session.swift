@@ -126,28 +126,30 @@ package final class H2Session {
     enum Role { case server, client }
 
     /// A session that answers `owner`'s client; `nil` where there is no memory.
-    package init?(server owner: any H2Owner, _ settings: Settings, _ workspace: Workspace) {
-        role = .server
-        self.owner = owner
-        self.workspace = workspace
-        text = .passUnretained(workspace.text)
-        fields = .passUnretained(workspace.fields)
-        maxHeadBytes = settings.maxHeadBytes
-        mostQueued = 4 * settings.maxStreams + 400
-        var made: OpaquePointer?
-        guard let callbacks = H2Callbacks.shared,
-            nghttp2_session_server_new3(
-                &made, callbacks.table, nil, callbacks.options, &workspace.memory.table) == 0,
-            let made
-        else { return nil }
-        session = made
-        nghttp2_session_set_user_data(session, Unmanaged.passUnretained(self).toOpaque())
-        guard announce(settings) else { return nil }
+    package convenience init?(
+        server owner: any H2Owner, _ settings: Settings, _ workspace: Workspace
+    ) {
+        self.init(.server, owner, settings, workspace, make: nghttp2_session_server_new3)
     }
 
     /// A session that asks `owner`'s endpoint; `nil` where there is no memory.
-    package init?(client owner: any H2Owner, _ settings: Settings, _ workspace: Workspace) {
-        role = .client
+    package convenience init?(
+        client owner: any H2Owner, _ settings: Settings, _ workspace: Workspace
+    ) {
+        self.init(.client, owner, settings, workspace, make: nghttp2_session_client_new3)
+    }
+
+    /// Makes a session of nghttp2, with its callbacks, user data, options and memory.
+    private typealias Make = (
+        UnsafeMutablePointer<OpaquePointer?>?, OpaquePointer?, UnsafeMutableRawPointer?,
+        OpaquePointer?, UnsafeMutablePointer<nghttp2_mem>?
+    ) -> Int32
+
+    private init?(
+        _ role: Role, _ owner: any H2Owner, _ settings: Settings, _ workspace: Workspace,
+        make: Make
+    ) {
+        self.role = role
         self.owner = owner
         self.workspace = workspace
         text = .passUnretained(workspace.text)
@@ -156,8 +158,7 @@ package final class H2Session {
         mostQueued = 4 * settings.maxStreams + 400
         var made: OpaquePointer?
         guard let callbacks = H2Callbacks.shared,
-            nghttp2_session_client_new3(
-                &made, callbacks.table, nil, callbacks.options, &workspace.memory.table) == 0,
+            make(&made, callbacks.table, nil, callbacks.options, &workspace.memory.table) == 0,
             let made
         else { return nil }
         session = made

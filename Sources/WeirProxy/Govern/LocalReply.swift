@@ -127,11 +127,9 @@ struct LocalReply {
             guard !out.hasOverflowed else { return false }
             let fields = stream.fields
             fields.removeAll()
-            "200".utf8.withContiguousStorageIfAvailable {
-                fields.add(":status", UnsafeRawBufferPointer($0))
-                fields.add(lines: out.written)
-                stream.respond(hasBody: false)
-            }
+            fields.add(":status", ("200" as StaticString).bytes)
+            fields.add(lines: out.written)
+            stream.respond(hasBody: false)
             return true
         }
     }

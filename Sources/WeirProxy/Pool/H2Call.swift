@@ -244,7 +244,7 @@ final class H2Call {
         guard !isOver else { return }
         guard id == 0 else { return reset(.cancel) }
         isOver = true
-        connection.use { $0.forget(self) }
+        connection.use { $0.remove(self) }
     }
 
     /// The exchange has waited for the answer for as long as it may.

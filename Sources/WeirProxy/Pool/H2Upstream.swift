@@ -118,9 +118,6 @@ final class H2Upstream: Connection {
     /// All of a call's request has left.
     func hasEnded(_ id: Int32) -> Bool { session?.use { $0.hasEnded(id) } ?? true }
 
-    /// A call that was given up before its request was sent.
-    func forget(_ call: H2Call) { remove(call) }
-
     func remove(_ call: H2Call) {
         if let previous = call.previous {
             previous.use { $0.next = call.next }

@@ -85,7 +85,7 @@ final class HealthProbe: Connection {
     }
 
     override func secured() {
-        if manner.workspace != nil, let tls, tls.agreedProtocol.elementsEqual("h2".utf8) == false {
+        if manner.workspace != nil, let tls, !FieldValue.equals(tls.agreedProtocol, "h2") {
             return end(false)
         }
         ask()

@@ -47,7 +47,7 @@ final class HealthQuestion: H2Owner {
     // MARK: For the session
 
     func responseArrived(_ attached: H2Attachment, _ text: UnsafeRawBufferPointer, isEnd: Bool) {
-        let found = HealthProbe.status(Array(text.prefix(16)) + [UInt8(ascii: "\n")])
+        let found = HealthProbe.status(Array(text))
         if let found, found >= 200 || found == 0 { status = status ?? found }
     }
 

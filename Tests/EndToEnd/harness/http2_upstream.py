@@ -7,7 +7,6 @@ import select
 import socket
 import ssl
 import threading
-import time
 
 from hpack import Decoder, Encoder
 from hyperframe.frame import (
@@ -51,7 +50,7 @@ from .http2 import (
     settings_of,
     word,
 )
-from .patience import patience
+from .patience import Watched
 from .upstream import HOP_BY_HOP
 from .wire import Wire, values
 
@@ -386,13 +385,15 @@ class Http2Connection(Wire):
             self.check(names.count(name) == 1, f"{names.count(name)} {name} {where}")
 
 
-class Http2Upstream:
+class Http2Upstream(Watched):
     """Listens on a port of its own; `answer` answers a call, on a thread of its own.
 
     It is called when the request is complete or, with `early`, when its head is. Without `windows`
     nothing is given back for bodies: `open_window` does it by hand. Without `keep` they are only
     counted. `tls` is an ssl.SSLContext. A `is_mute` one says nothing at all.
     """
+
+    role = "the endpoint"
 
     def __init__(
         self,
@@ -454,25 +455,6 @@ class Http2Upstream:
             pass
         except Exception as error:
             self.failures.append(error)
-
-    def wait(self, condition, what, seconds=15):
-        """Waits until `condition()` holds; woken by each frame and close."""
-        deadline = time.monotonic() + patience(seconds)
-        with self.changed:
-            while not (value := condition()):
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise AssertionError(f"the endpoint waited in vain until {what}")
-                self.changed.wait(min(left, 0.05))
-            return value
-
-    def wait_requests(self, count):
-        what = f"{count} requests came (there are {len(self.requests)})"
-        return self.wait(lambda: len(self.requests) >= count and self.requests, what)
-
-    @property
-    def violations(self):
-        return [text for connection in self.connections for text in connection.violations]
 
     def stop(self):
         self.is_stopped = True

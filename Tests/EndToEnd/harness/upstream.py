@@ -3,10 +3,9 @@
 import re
 import socket
 import threading
-import time
 from dataclasses import dataclass, field
 
-from .patience import patience
+from .patience import Watched, patience
 from .wire import TOKEN, Incomplete, Wire, check_framing, values
 
 REQUEST_LINE = re.compile(rb"(" + TOKEN + rb") ([!-~]+) HTTP/1\.1\Z")
@@ -130,7 +129,7 @@ class Connection(Wire):
             self.violations.append(f"no X-Forwarded-For in {where}")
 
 
-class RawUpstream:
+class RawUpstream(Watched):
     """Listens on a port of its own; `answer` maps a request to bytes, `handle` replaces all of it.
 
     An answer of None closes the connection after the request was read. `tls` is an ssl.SSLContext,
@@ -198,30 +197,9 @@ class RawUpstream:
                 return
             connection.send(data)
 
-    def wait(self, condition, what, seconds=15):
-        """Waits until `condition()` holds; woken by each connection, request and close."""
-        deadline = time.monotonic() + patience(seconds)
-        with self.changed:
-            while not (value := condition()):
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    raise AssertionError(f"the upstream waited in vain until {what}")
-                self.changed.wait(min(left, 0.05))
-            return value
-
-    def wait_requests(self, count):
-        return self.wait(
-            lambda: len(self.requests) >= count and self.requests,
-            f"{count} requests came (there are {len(self.requests)})",
-        )
-
     @property
     def bytes_received(self):
         return sum(connection.received for connection in self.connections)
-
-    @property
-    def violations(self):
-        return [text for connection in self.connections for text in connection.violations]
 
     def stop(self):
         """Closes the listener and every connection, as a killed server would."""
