@@ -144,13 +144,27 @@ open class Connection: EventSource {
         guard fd >= 0 else { return }
         if hasPeerEnded || events.contains(.readable) {
             isReadable = true
-            readReady()
-            context.flush()
+            // Who has asked for another turn has it when the others had theirs.
+            if !isQueued {
+                readReady()
+                context.flush()
+            }
         }
         if fd >= 0, !events.isDisjoint(with: .hungUp) { hungUp() }
     }
 
     // MARK: Reading
+
+    private static let readsPerTurn = 4
+
+    /// Whether a connection that has read `reads` times in this turn may go on; else it asks for
+    /// another one.
+    ///
+    /// - Parameter isBulk: what it reads can wait, in a turn that has taken long, from the start.
+    package final func mayRead(after reads: Int, isBulk: Bool = false) -> Bool {
+        if reads == 0 { return !isBulk || !context.loop.isLate || context.loop.isResuming }
+        return reads < Self.readsPerTurn && !context.loop.isOverdue
+    }
 
     /// Reads once into the context's read buffer, at most `limit` bytes. A short read means that
     /// the kernel has no more, which saves the read that would say so.

@@ -18,7 +18,8 @@ open class TimerTarget {
 open class EventSource: TimerTarget {
     /// The descriptor; -1 once it is closed.
     package final fileprivate(set) var fd: Int32
-    fileprivate final var isQueued = false
+    /// It has asked for a turn with `EventLoop.defer`, which is still to come.
+    package final fileprivate(set) var isQueued = false
     fileprivate final var isWatched = false
 
     package init(fd: Int32) { self.fd = fd }
@@ -50,11 +51,19 @@ public struct Events: OptionSet, Sendable {
 }
 
 /// An epoll loop with a timer wheel. Lives on one thread.
+///
+/// A turn has three parts: what has just become ready, timers that have expired, and sources that
+/// asked for another turn because they had much to do. Each part may take a share of time; what
+/// does not fit waits for the next turn. So whoever asks for little waits for little, however much
+/// others ask for.
 package final class EventLoop {
     private static let batch = 256
-    /// Timers that one turn serves; the rest have the next turn, which does not wait. A handler
-    /// that arms its timer for the past again and again thus cannot hold the loop.
-    private static let expiryBatch = 4096
+    /// The later parts may take one of so many parts of what those before them took, where that is
+    /// more than a share: else a flood of small things would leave no time for large ones. No
+    /// larger a part, since what is begun there brings as much again, or twice as much, into the
+    /// next turn; and never more than so many shares.
+    private static let parts: Int64 = 4
+    private static let mostShares: Int64 = 16
 
     /// The time of this turn; constant within it.
     package private(set) var now: Instant
@@ -64,17 +73,24 @@ package final class EventLoop {
     /// Turns taken since the start.
     package private(set) var turns: UInt64 = 0
 
+    private let share: Interval
     private let epoll: Int32
     private let events: UnsafeMutablePointer<epoll_event>
     private var removed: [EventSource] = []
     private var releasing: [EventSource] = []
     private var deferred: [EventSource] = []
-    private var resuming: [EventSource] = []
+    /// When this part of the turn has had its share of time.
+    private var shareEnds = Instant.distantFuture
+    /// Sources that are told of events between two looks at the clock.
+    private static let looks = 4
     private var isStopped = false
     /// The sources that asked for it with `defer` have their turn.
     private(set) var isResuming = false
 
-    package init() throws(SystemError) {
+    /// - Parameter share: what a part of a turn may take. However little that is, one source has
+    ///   its turn.
+    package init(share: Interval = .microseconds(200)) throws(SystemError) {
+        self.share = share
         epoll = epoll_create1(Int32(EPOLL_CLOEXEC))
         guard epoll >= 0 else { throw .last("epoll_create1") }
         events = .allocate(capacity: Self.batch)
@@ -84,7 +100,6 @@ package final class EventLoop {
         removed.reserveCapacity(256)
         releasing.reserveCapacity(256)
         deferred.reserveCapacity(256)
-        resuming.reserveCapacity(256)
     }
 
     deinit {
@@ -151,8 +166,14 @@ package final class EventLoop {
         removed.append(source)
     }
 
-    /// Calls `resume` on a source in the next turn, which then does not wait: how a connection with
-    /// more to do lets others have their turn first.
+    /// This part of the turn has had its share of time: what can be done later should be.
+    package var isOverdue: Bool { MonotonicClock.now() >= shareEnds }
+    /// The same as it was a few sources ago, for those who only begin and would have to ask the
+    /// clock each.
+    package private(set) var isLate = false
+
+    /// Calls `resume` on a source in a later turn, in the order in which they have asked: how a
+    /// connection with more to do lets others have their turn first. Turns do not wait meanwhile.
     package func `defer`(_ source: EventSource) {
         guard !source.isQueued else { return }
         source.isQueued = true
@@ -177,36 +198,63 @@ package final class EventLoop {
         now = MonotonicClock.now()
         wallClock.refresh(at: now)
         turns &+= 1
+        shareEnds = now + share
+        isLate = false
         timers.skipIdleTime(to: now)
         if count > 0 {
             for index in 0..<count {
                 guard let pointer = events[index].data.ptr else { continue }
                 let source = Unmanaged<EventSource>.fromOpaque(pointer)
                 let bits = Events(rawValue: events[index].events)
+                if index % Self.looks == Self.looks - 1 { isLate = isOverdue }
                 source._withUnsafeGuaranteedRef { if $0.fd >= 0 { $0.ready(bits) } }
             }
         }
-        for _ in 0..<Self.expiryBatch {
-            guard let token = timers.popExpired(now: now) else { break }
-            guard let pointer = UnsafeRawPointer(bitPattern: token) else { continue }
-            Unmanaged<TimerTarget>.fromOpaque(pointer).takeUnretainedValue().timerFired()
-        }
-        if !deferred.isEmpty {
-            swap(&deferred, &resuming)
-            isResuming = true
-            defer { isResuming = false }
-            for source in resuming {
-                source.isQueued = false
-                if source.fd >= 0 { source.resume() }
-            }
-            resuming.removeAll(keepingCapacity: true)
-        }
+        expireTimers()
+        if !deferred.isEmpty { resumeDeferred() }
         if !removed.isEmpty {
             // Swapped, since the end of a source's life may be what removes another one.
             swap(&removed, &releasing)
             for source in releasing { Unmanaged.passUnretained(source).release() }
             releasing.removeAll(keepingCapacity: true)
         }
+    }
+
+    /// Those that are left have the next turn, which does not wait. So a handler that arms its
+    /// timer for the past again and again cannot hold the loop.
+    private func expireTimers() {
+        var isFirst = true
+        while let token = timers.popExpired(now: now) {
+            if isFirst { beginShare() }
+            isFirst = false
+            if let pointer = UnsafeRawPointer(bitPattern: token) {
+                Unmanaged<TimerTarget>.fromOpaque(pointer).takeUnretainedValue().timerFired()
+            }
+            if isOverdue { return }
+        }
+    }
+
+    private func resumeDeferred() {
+        beginShare()
+        isResuming = true
+        defer { isResuming = false }
+        var served = 0
+        for _ in 0..<deferred.count {
+            let source = deferred[served]
+            served += 1
+            source.isQueued = false
+            if source.fd >= 0 { source.resume() }
+            if isOverdue { break }
+        }
+        deferred.removeFirst(served)
+    }
+
+    private func beginShare() {
+        let begun = MonotonicClock.now()
+        let part = min(
+            (begun - now).nanoseconds / Self.parts, share.nanoseconds * Self.mostShares)
+        shareEnds = begun + max(share, Interval(nanoseconds: part))
+        isLate = false
     }
 
     private func pollTimeout(_ maxWait: Interval) -> Int32 {

@@ -17,6 +17,8 @@ struct Spares<Object: AnyObject>: ~Copyable {
         memory.deallocate()
     }
 
+    var isEmpty: Bool { count == 0 }
+
     mutating func push(_ object: Object) { push(Unmanaged.passRetained(object)) }
 
     /// Takes over a reference that is counted already.
@@ -36,6 +38,19 @@ struct Spares<Object: AnyObject>: ~Copyable {
             memory[index].release()
         }
         count = 0
+    }
+
+    /// Removes one after the other, in the order in which they came, until `body` is `false`.
+    mutating func drain(while body: (Object) -> Bool) {
+        var removed = 0
+        var goesOn = true
+        while goesOn, removed < count {
+            goesOn = memory[removed]._withUnsafeGuaranteedRef(body)
+            memory[removed].release()
+            removed += 1
+        }
+        for index in removed..<count { memory[index - removed] = memory[index] }
+        count -= removed
     }
 
     /// What was pushed last, still counted for whoever asks, or `nil`.

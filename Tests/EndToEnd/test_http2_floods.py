@@ -206,6 +206,10 @@ def test_a_small_head_that_means_a_large_one(pair, references):
         client.send(frame(HEADERS, END_STREAM | END_HEADERS, stream.number, block))
         client.until(lambda: stream.is_over)
         assert stream.status == 431 or stream.reset is not None or client.goaways, stream.outcome
+        if references > 100:
+            client.expect_close()
+            assert client.goaways[-1].error_code == ENHANCE_YOUR_CALM
+            assert running.total("weir_refusals_total", reason="head_too_large") == 1
         assert running.resident - before < patience(16 * MIB)
     assert not asked(behind)
 

@@ -215,6 +215,64 @@ private func socketPair() -> (Recorder, Recorder) {
         #expect(resumptions == 0)
     }
 
+    @Test func `leaves those for later turns who do not fit into this one, in their order`() throws
+    {
+        let loop = try EventLoop(share: .zero)
+        let pairs = (0..<3).map { _ in socketPair() }
+        var resumed: [Int] = []
+        for (number, (near, _)) in pairs.enumerated() {
+            near.onResume = { source in
+                resumed.append(number)
+                if resumed.count == 1 { loop.defer(source) }
+            }
+            loop.defer(near)
+        }
+        var turns: [[Int]] = []
+        while resumed.count < 4 {
+            let before = resumed.count
+            loop.turn(maxWait: .max)
+            turns.append(Array(resumed[before...]))
+        }
+        #expect(turns == [[0], [1], [2], [0]])
+        #expect(pairs.allSatisfy { !$0.0.isQueued })
+    }
+
+    @Test func `serves what has become ready before it goes on with those`() throws {
+        let loop = try EventLoop(share: .zero)
+        let (busy, _) = socketPair()
+        let (near, far) = socketPair()
+        var order: [String] = []
+        busy.onResume = { source in
+            order.append("busy")
+            loop.defer(source)
+        }
+        near.onReady = { _ in order.append("ready") }
+        try loop.addForReading(near)
+        loop.defer(busy)
+        loop.turn(maxWait: .max)
+        _ = Socket.send(far.fd, "x", count: 1)
+        loop.turn(maxWait: .max)
+        #expect(order == ["busy", "ready", "busy"])
+        loop.remove(near)
+        loop.remove(busy)
+        loop.turn(maxWait: .zero)
+    }
+
+    @Test func `leaves timers for the next turn that do not fit into this one`() throws {
+        let loop = try EventLoop(share: .zero)
+        let alarms = (0..<3).map { _ in Alarm() }
+        let timers = alarms.map { loop.timers.add($0) }
+        for timer in timers { loop.timers.arm(timer, at: loop.now) }
+        var fired: [Int] = []
+        #expect(
+            loop.turn {
+                fired.append(alarms.reduce(0) { $0 + $1.firings })
+                return fired.last == 3
+            })
+        #expect(fired.suffix(4) == [0, 1, 2, 3])
+        for timer in timers { loop.timers.remove(timer) }
+    }
+
     @Test func `fires a timer when it is due and not before`() throws {
         let loop = try EventLoop()
         let alarm = Alarm()

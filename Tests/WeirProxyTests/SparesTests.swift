@@ -29,6 +29,28 @@ private final class Thing {
         #expect(spares.count == 0)
     }
 
+    @Test func `lets go of the first ones until it is told to stop`() {
+        var spares = Spares<Thing>()
+        weak var gone: Thing?
+        do {
+            let first = Thing(0)
+            gone = first
+            spares.push(first)
+        }
+        for number in 1..<4 { spares.push(Thing(number)) }
+        var seen: [Int] = []
+        spares.drain { thing in
+            seen.append(thing.number)
+            return seen.count < 2
+        }
+        #expect(seen == [0, 1] && gone == nil)
+        spares.drain { thing in
+            seen.append(thing.number)
+            return true
+        }
+        #expect(seen == [0, 1, 2, 3] && spares.isEmpty)
+    }
+
     @Test func `moves what there is room for, and lets go of the rest`() {
         var from = Spares<Thing>()
         var to = Spares<Thing>()

@@ -137,10 +137,11 @@ final class Stand {
     var idleReports: Int { idleCalls.count }
 
     init(
-        maxConnections: Int = 100, _ settings: ListenerSettings = ListenerSettings(),
+        maxConnections: Int = 100, share: Interval = .microseconds(200),
+        _ settings: ListenerSettings = ListenerSettings(),
         change: (inout Blueprint) -> Void = { _ in }
     ) throws {
-        loop = try EventLoop()
+        loop = try EventLoop(share: share)
         budget = ConnectionBudget(limit: maxConnections)
         origin = try Origin()
         let listening = try Socket.listen(

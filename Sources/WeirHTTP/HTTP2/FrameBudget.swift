@@ -40,6 +40,9 @@ package struct FrameBudget: Sendable {
     /// The peer has sent frames that bring nothing.
     package mutating func spend(frames count: Int) { frames -= count }
 
+    /// The peer has done what no credit is enough for.
+    package mutating func exhaust() { frames = -1 }
+
     /// Something was sent or received that is the connection's purpose.
     package mutating func earn(frames count: Int) {
         frames = min(Self.mostFrames, frames + count)

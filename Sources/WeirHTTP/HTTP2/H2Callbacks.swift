@@ -146,7 +146,7 @@ private let header: nghttp2_on_header_callback2 = { _, frame, name, value, _, us
             return $0.isHopeless
         }
         if isHopeless { session.giveUpHead(frame.pointee.hd.stream_id) }
-        return isHopeless ? refused : 0
+        return isHopeless ? failed : 0
     }
 }
 
@@ -200,11 +200,12 @@ extension H2Session {
         return owner.expectsTrailers(attached) ? .trailers : .response
     }
 
-    /// Ends a head that goes on and on: a few bytes may stand for fields of kilobytes.
+    /// Ends a head that goes on and on: a few bytes may stand for fields of kilobytes, so that its
+    /// rest would cost as much as hundreds of requests. Without it, the peers' tables of fields are
+    /// not the same any more, and the connection ends with it.
     fileprivate func giveUpHead(_ id: Int32) {
         isInHead = false
-        // Each costs as much as hundreds of requests.
-        budget.spend(frames: 700)
+        budget.exhaust()
         owner.streamBroken(id, attachment(of: id), .headTooLarge)
     }
 

@@ -17,26 +17,40 @@ package final class H2Fields {
     package func removeAll() { count = 0 }
 
     /// Adds a field; names are put into lower case when they are sent.
-    ///
-    /// - Parameter isUnique: no other head will have the same value: it is not worth a place in the
-    ///   peer's table.
     @inline(__always)
-    package func add(
-        _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, isUnique: Bool = false
+    package func add(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+        add(name, value, flags: 0)
+    }
+
+    @inline(__always)
+    private func add(
+        _ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer, flags: UInt8
     ) {
         if count == capacity { grow() }
-        let flags = isUnique ? UInt8(NGHTTP2_NV_FLAG_NO_INDEX.rawValue) : 0
         base[count] = nghttp2_nv(
             name: Self.pointer(name), value: Self.pointer(value), namelen: name.count,
             valuelen: value.count, flags: flags)
         count &+= 1
     }
 
-    /// Adds a field whose name is known.
+    /// Adds a field whose name is known, in lower case: it need not be copied.
+    ///
+    /// - Parameter isUnique: no other head will have the same value: it is not worth a place in the
+    ///   peer's table.
     @inline(__always)
     package func add(_ name: StaticString, _ value: UnsafeRawBufferPointer, isUnique: Bool = false)
     {
-        add(name.bytes, value, isUnique: isUnique)
+        let unique = isUnique ? NGHTTP2_NV_FLAG_NO_INDEX.rawValue : 0
+        add(
+            name.bytes, value,
+            flags: UInt8(truncatingIfNeeded: NGHTTP2_NV_FLAG_NO_COPY_NAME.rawValue | unique))
+    }
+
+    /// Adds a field that is always the same.
+    @inline(__always)
+    package func add(_ name: StaticString, _ value: StaticString) {
+        let flags = NGHTTP2_NV_FLAG_NO_COPY_NAME.rawValue | NGHTTP2_NV_FLAG_NO_COPY_VALUE.rawValue
+        add(name.bytes, value.bytes, flags: UInt8(truncatingIfNeeded: flags))
     }
 
     /// Adds each of the lines `name: value CRLF`.

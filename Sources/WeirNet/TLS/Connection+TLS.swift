@@ -4,9 +4,6 @@ import COpenSSL
 import Glibc
 
 extension Connection {
-    /// Handshakes of a worker that go on in one turn of its loop, each some 0.1 to 1 ms.
-    private static let handshakesPerTurn = 8
-
     /// Speaks TLS from now on, as the server.
     package final func secure(by server: TLSServer) throws(TLSFailure) {
         tls = try TLSSession(server, port: try context.tlsPort())
@@ -32,22 +29,17 @@ extension Connection {
         guard let port = context.port, !session.hasEnd else { return ended(session) }
         let wasEstablished = session.isEstablished
         let isClients = !wasEstablished && session.isServer
-        // In the order in which they came, and so at the end of the turn: whoever is new would
-        // otherwise be ahead of those who wait.
-        if isClients,
-            !context.loop.isResuming
-                || !port.mayShake(turn: context.loop.turns, atMost: Self.handshakesPerTurn)
-        {
+        // Each takes 0.1 to 1 ms: a flood of them takes most of a worker's time, but what is
+        // established has its turn between any few. They wait in the order in which they came.
+        if isClients, !context.loop.isResuming {
             context.loop.defer(self)
             return .wouldBlock
         }
         let received = receive(into: port.input, atMost: min(limit, TLSPort.inputBytes))
         guard case .bytes(let count) = received else { return received }
-        let before = isClients ? session.progress : 0
         let opened = session.open(
             count, into: context.readBuffer, room: StreamContext.readBufferSize)
         sendRecords(of: port)
-        if isClients, session.progress != before { port.shook() }
         if !wasEstablished, session.isEstablished { secured() }
         guard fd >= 0 else { return .endOfStream }
         switch opened {

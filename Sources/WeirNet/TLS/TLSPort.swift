@@ -27,10 +27,6 @@ final class TLSPort {
     private let stage: UnsafeMutableRawPointer
     private var staged = 0
 
-    /// Steps of clients' handshakes in this turn of the loop, and which turn that is.
-    private var steps = 0
-    private var turn: UInt64 = 0
-
     init() throws(TLSFailure) {
         memory = .allocate(capacity: 1)
         memory.initialize(to: copenssl_port())
@@ -59,16 +55,6 @@ final class TLSPort {
         BIO_up_ref(bio)
         SSL_set_bio(session, bio, bio)
     }
-
-    /// A client's handshake may go on in this turn. A flood of them takes most of a worker's time,
-    /// but what is established has its turn between any few.
-    func mayShake(turn: UInt64, atMost limit: Int) -> Bool {
-        if turn != self.turn { (self.turn, steps) = (turn, 0) }
-        return steps < limit
-    }
-
-    /// One has gone on, and not only taken a few bytes in.
-    func shook() { steps += 1 }
 
     // MARK: Reading
 

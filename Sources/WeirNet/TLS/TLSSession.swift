@@ -69,9 +69,6 @@ package final class TLSSession {
     /// This side answers, and the other could ask for any number of handshakes.
     var isServer: Bool { server != nil }
 
-    /// How far a handshake has come; what it is only matters in being another.
-    var progress: UInt32 { SSL_get_state(session).rawValue }
-
     /// The keys are those of an earlier session.
     package var isResumed: Bool { SSL_session_reused(session) == 1 }
 

@@ -35,6 +35,8 @@ final class Listener {
 final class Acceptor: EventSource {
     /// Connections taken a turn, so that established ones get their turn as well.
     private static let batch = 64
+    /// Connections taken between two looks at whether the turn has taken long.
+    private static let atOnce = 4
     /// How long a listener rests that cannot even refuse: it stays readable, and looking at it
     /// again and again would take the worker's whole time.
     private static let pause = Interval.milliseconds(100)
@@ -58,18 +60,27 @@ final class Acceptor: EventSource {
 
     private static func openSpare() -> Int32 { open("/dev/null", O_RDONLY | O_CLOEXEC) }
 
-    override func ready(_ events: Events) { accept(atMost: Self.batch) }
+    override func ready(_ events: Events) {
+        for _ in 0..<Self.batch / Self.atOnce {
+            guard accept(atMost: Self.atOnce), !proxy.loop.isOverdue else { return }
+        }
+    }
 
-    private func accept(atMost limit: Int) {
+    /// Takes those who wait; `false` where there are no more, or none can be taken.
+    private func accept(atMost limit: Int) -> Bool {
         for _ in 0..<limit {
             do {
-                guard let (socket, peer) = try Socket.accept(fd) else { return }
+                guard let (socket, peer) = try Socket.accept(fd) else { return false }
                 take(socket, peer)
             } catch {
                 proxy.counters.add(.acceptFailures)
-                guard error.isExhaustion, refuseWithSpare() else { return rest() }
+                guard error.isExhaustion, refuseWithSpare() else {
+                    rest()
+                    return false
+                }
             }
         }
+        return true
     }
 
     private func rest() {
@@ -158,7 +169,7 @@ final class Acceptor: EventSource {
     /// Takes what already waits, then closes the socket: a client that was promised a connection
     /// by the kernel gets it.
     func stop() {
-        accept(atMost: 4096)
+        _ = accept(atMost: 4096)
         listener.isRemoved = true
         proxy.downstreams.forEach { if $0.listener === listener { $0.listenerRemoved() } }
         proxy.loop.timers.remove(timer)

@@ -14,11 +14,12 @@ import WeirTime
 final class H1Downstream: DownstreamConnection {
     enum State: UInt8 { case idle, head, exchange, tunnel, lingering, closed }
 
-    /// Reads before other connections get their turn.
-    private static let readsPerTurn = 4
-    /// Exchanges likewise. What has ended is used again only after the turn, so this also bounds
-    /// the memory that a client costs who sends thousands of requests at once.
+    /// Exchanges before other connections get their turn. What has ended is used again only after
+    /// the turn, so this also bounds the memory that a client costs who sends thousands of requests
+    /// at once.
     private static let exchangesPerTurn = 32
+    /// Exchanges between two looks at whether the turn has taken long.
+    private static let exchangesAtOnce = 4
 
     private(set) var state = State.idle
     private var isProcessing = false
@@ -66,17 +67,23 @@ final class H1Downstream: DownstreamConnection {
     }
 
     private var hasHadItsShare: Bool {
-        share >= Self.exchangesPerTurn && shareTurn == context.loop.turns
+        guard share >= Self.exchangesAtOnce, shareTurn == context.loop.turns else { return false }
+        return share >= Self.exchangesPerTurn
+            || share % Self.exchangesAtOnce == 0 && context.loop.isOverdue
     }
 
     override func readReady() {
         var reads = 0
         while isReadable, wantsInput {
-            guard reads < Self.readsPerTurn, !hasHadItsShare else {
+            guard mayRead(after: reads, isBulk: state == .exchange), !hasHadItsShare else {
                 return context.loop.defer(self)
             }
             reads += 1
-            switch receive() {
+            // What a client of HTTP/2 begins with may be a hundred requests.
+            switch receive(
+                atMost: isFresh
+                    ? H2Downstream.readSize(in: context.loop) : StreamContext.readBufferSize)
+            {
             case .bytes(let count):
                 proxy.counters.add(.bytesReceived, UInt64(count))
                 take(UnsafeMutableRawBufferPointer(start: context.readBuffer, count: count))

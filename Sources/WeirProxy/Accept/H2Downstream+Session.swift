@@ -42,6 +42,7 @@ extension H2Downstream: H2Owner {
     }
 
     func bodyArrived(_ id: Int32, _ attached: H2Attachment?, _ bytes: UnsafeRawBufferPointer) {
+        bodyBytes += bytes.count
         if let stream = stream(attached) {
             stream.use { $0.take(bytes) }
         } else {

@@ -16,9 +16,10 @@ import WeirTime
 final class H2Downstream: DownstreamConnection {
     private enum State: UInt8 { case open, leaving, lingering, closed }
 
-    private static let readsPerTurn = 4
-    /// Bytes of one read: what a flood may ask for before it is judged.
-    private static let readSize = 64 << 10
+    /// Bytes of a read while bodies come, which cost less than heads.
+    private static let bodyReadSize = 64 << 10
+    /// Requests that are sent on their way between two looks at whether the turn has taken long.
+    private static let requestsAtOnce = 4
     /// Windows of `send_timeout` for which a client with a large window is waited for.
     private static let mostPatience = 10
     /// How long a client that does not answer a ping is given to learn of the connection's end.
@@ -33,8 +34,12 @@ final class H2Downstream: DownstreamConnection {
     private var isPumpDue = false
     private var firstStream: Borrowed<H2Stream>?
     private var streamCount = 0
-    /// Streams whose requests came in this read.
+    /// Streams whose requests have come and are still to be sent on their way.
     var arrived = Spares<H2Stream>()
+    /// Bytes of bodies in what is being received.
+    var bodyBytes = 0
+    /// Most of the last read were bodies.
+    private var readsBodies = false
     /// Streams that were written to in this turn.
     private var written = Spares<H2Stream>()
 
@@ -95,21 +100,46 @@ final class H2Downstream: DownstreamConnection {
     override func readReady() {
         var reads = 0
         while isReadable, state != .closed {
-            guard reads < Self.readsPerTurn else { return context.loop.defer(self) }
+            guard arrived.isEmpty, mayRead(after: reads, isBulk: readsBodies) else {
+                return context.loop.defer(self)
+            }
             reads += 1
-            switch receive(atMost: Self.readSize) {
+            let size = readsBodies ? Self.bodyReadSize : Self.readSize(in: context.loop)
+            switch receive(atMost: size) {
             case .bytes(let count):
                 proxy.counters.add(.bytesReceived, UInt64(count))
+                bodyBytes = 0
                 take(UnsafeRawBufferPointer(start: context.readBuffer, count: count))
+                readsBodies = bodyBytes > count / 2
             case .wouldBlock: return
             case .endOfStream, .failed: return close()
             }
         }
     }
 
+    /// Bytes of a read: what a flood may ask for before it is judged and others have their turn.
+    /// In a turn that has taken long already it is still more than a request or two.
+    static func readSize(in loop: EventLoop) -> Int { loop.isLate ? 512 : 4 << 10 }
+
     override func resume() {
+        sendArrived()
         if isReadable { readReady() }
         context.flush()
+    }
+
+    /// Sends requests on their way, as many as there is time for in this turn.
+    private func sendArrived() {
+        guard !arrived.isEmpty, !isBusy else { return }
+        isBusy = true
+        var left = arrived.count
+        arrived.drain {
+            $0.proceed()
+            left -= 1
+            return left % Self.requestsAtOnce != 0 || left == 0 || !context.loop.isOverdue
+        }
+        isBusy = false
+        if !arrived.isEmpty { context.loop.defer(self) }
+        schedulePump()
     }
 
     private func take(_ bytes: UnsafeRawBufferPointer) {
@@ -117,8 +147,8 @@ final class H2Downstream: DownstreamConnection {
         isBusy = true
         let second = now.nanoseconds / 1_000_000_000
         let verdict = session.use { $0.receive(bytes, second: second) }
-        arrived.drain { $0.proceed() }
         isBusy = false
+        if verdict == .sound { sendArrived() }
         context.flush()
         switch verdict {
         case .sound: break
@@ -179,6 +209,7 @@ final class H2Downstream: DownstreamConnection {
         stream.next = nil
         stream.previous = nil
         streamCount -= 1
+        if stream.isWaiting { _ = arrived.remove(stream) }
         stream.close()
         // Handlers further up the stack may still refer to it.
         proxy.retire(.passUnretained(stream))
@@ -221,6 +252,9 @@ final class H2Downstream: DownstreamConnection {
         guard queuedBytes == 0, let session else { return 0 }
         return session.use { min(most, $0.window(of: id), min($0.window, Self.mostHeld) - held) }
     }
+
+    /// There is no room for anybody.
+    var isFull: Bool { queuedBytes > 0 || held >= Self.mostHeld }
 
     func respond(_ id: Int32, hasBody: Bool) {
         session?.use {
@@ -372,6 +406,9 @@ final class H2Downstream: DownstreamConnection {
             let soonest = stream.use { $0.checkPace() }
             // What ends here may have set the deadline for another.
             deadlines.pace = min(deadlines.pace, soonest)
+            // Each that is cut off costs its endpoint a connection: the others are looked at anon.
+            if soonest == .distantFuture, context.loop.isOverdue { deadlines.pace = now }
+            if deadlines.pace == now { return schedulePump() }
         }
         guard queuedBytes > 0 else { return schedulePump() }
         if now >= window.sendingEnds {

@@ -21,7 +21,7 @@ final class H2Stream {
     /// The client has sent all of its request.
     private(set) var isInputEnded = false
     /// What becomes of the request has not been asked yet.
-    private var isWaiting = false
+    private(set) var isWaiting = false
     private var isTunnel = false
     /// Bytes of the request for which the windows are still to be opened.
     private var unpaid = 0
@@ -224,8 +224,8 @@ final class H2Stream {
             if isAdded { $0.held += bytes.count }
             $0.hasWritten(self)
             if output.count >= H2Output.enough { $0.pump() }
+            output.holdUp(isFull: $0.isFull)
         }
-        output.holdUp()
     }
 
     /// Ends the answer.

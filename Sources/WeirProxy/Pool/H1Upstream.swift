@@ -28,12 +28,10 @@ enum AttemptFailure: UInt8 {
 final class H1Upstream: Connection {
     enum State: UInt8 { case connecting, idle, busy, tunnel, closed }
 
-    private static let readsPerTurn = 4
     /// Bytes of the first read of a response.
     private static let firstReadSize = 16 << 10
     /// The same for a client that takes nothing of a body now: what comes with the head is held.
     private static let leastReadSize = 4 << 10
-    private static let mostForStream = 64 << 10
     /// Bytes of a body's rest from which moving it costs less than reading it.
     private static let leastMove = 32 << 10
     static let maxFields = 200
@@ -170,7 +168,9 @@ final class H1Upstream: Connection {
     override func readReady() {
         var reads = 0
         while isReadable, wantsInput {
-            guard reads < Self.readsPerTurn else { return context.loop.defer(self) }
+            guard mayRead(after: reads, isBulk: isHeadComplete && state == .busy) else {
+                return context.loop.defer(self)
+            }
             reads += 1
             if let sink = bodySink {
                 moveBody(to: sink)
@@ -199,7 +199,7 @@ final class H1Upstream: Connection {
     /// What a client of HTTP/2 does not take at once is held for each of its streams.
     private var bodyReadSize: Int {
         let isShared = assigned?.use { $0.downstream?.isH2 ?? false } ?? false
-        return isShared ? min(readLimit, Self.mostForStream) : readLimit
+        return isShared ? min(readLimit, 4 * firstReadSize) : readLimit
     }
 
     private func inputFailed() {

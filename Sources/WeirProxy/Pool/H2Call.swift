@@ -114,8 +114,10 @@ final class H2Call {
     /// Sends a part of the request's body, or of what a tunnel carries.
     func send(_ bytes: UnsafeRawBufferPointer) {
         guard !isOver, pool.use({ output.add(bytes, pool: $0) }) || output.isLost else { return }
-        connection.use { $0.hasWritten(self, output.isLost ? 0 : bytes.count, output.count) }
-        output.holdUp()
+        connection.use {
+            $0.hasWritten(self, output.isLost ? 0 : bytes.count, output.count)
+            output.holdUp(isFull: $0.isFull)
+        }
     }
 
     /// Ends the request.

@@ -14,7 +14,6 @@ import WeirTime
 final class H2Upstream: Connection {
     enum State: UInt8 { case connecting, open, leaving, closed }
 
-    private static let readsPerTurn = 4
     private static let readSize = 64 << 10
     /// Calls at once, whatever the endpoint allows.
     static let mostCalls = 100
@@ -176,6 +175,9 @@ final class H2Upstream: Connection {
         return session.use { min(most, $0.window(of: id), min($0.window, Self.mostHeld) - held) }
     }
 
+    /// There is no room for anybody.
+    var isFull: Bool { queuedBytes > 0 || held >= Self.mostHeld }
+
     // MARK: Connecting
 
     override func ready(_ events: Events) {
@@ -275,7 +277,7 @@ final class H2Upstream: Connection {
     override func readReady() {
         var reads = 0
         while isReadable, state != .closed {
-            guard reads < Self.readsPerTurn else { return context.loop.defer(self) }
+            guard mayRead(after: reads) else { return context.loop.defer(self) }
             reads += 1
             switch receive(atMost: Self.readSize) {
             case .bytes(let count):

@@ -55,8 +55,10 @@ struct H2Output: ~Copyable {
     }
 
     /// After the session has been offered what waits.
-    mutating func holdUp() {
-        if pending.count > 0, pending.count >= room { isHeldUp = true }
+    ///
+    /// - Parameter isFull: since the room was asked for, others have used it up.
+    mutating func holdUp(isFull: Bool) {
+        if pending.count > 0, isFull || pending.count >= room { isHeldUp = true }
     }
 
     /// How much there is to send now.

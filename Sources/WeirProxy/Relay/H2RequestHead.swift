@@ -35,10 +35,9 @@ enum H2RequestHead {
                 head.wantsUpgrade
                     ? ("CONNECT" as StaticString).bytes : message[head.methodName])
             if head.wantsUpgrade {
-                fields.add(":protocol", ("websocket" as StaticString).bytes)
+                fields.add(":protocol", "websocket")
             }
-            fields.add(
-                ":scheme", (cluster.plan.tls == nil ? "http" : "https" as StaticString).bytes)
+            fields.add(":scheme", cluster.plan.tls == nil ? "http" : "https")
             fields.add(":authority", authority(head, message, cluster, call))
             fields.add(":path", path)
             let isTrusted = exchange.record.isPeerTrusted

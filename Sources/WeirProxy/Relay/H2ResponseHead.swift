@@ -6,6 +6,9 @@ import WeirNet
 /// Sends response heads on streams.
 enum H2ResponseHead {
     private static let additions = 512
+    /// Each half of this many responses, the name of a field whose values are all different is put
+    /// into the peer's table once more, so that the others need not spell it.
+    private static let renewal: Int32 = 64
 
     /// Sends the head of a final response; `head` is the index into `message`. `false`, with
     /// nothing sent, when it is larger than any that weir can send.
@@ -23,9 +26,11 @@ enum H2ResponseHead {
         fields.add(":status", isTunnel ? ("200" as StaticString).bytes : message.part(9, 3))
         let hasDate = addFields(head, message, edits, isTunnel: isTunnel, to: fields)
         if !edits.drop("x-request-id") {
-            fields.add("x-request-id", exchange.message.requestID, isUnique: true)
+            fields.add(
+                "x-request-id", exchange.message.requestID,
+                isUnique: stream.id % Self.renewal != 1)
         }
-        if !edits.drop("via") { fields.add("via", ("1.1 weir" as StaticString).bytes) }
+        if !edits.drop("via") { fields.add("via", "1.1 weir") }
         return withUnsafeTemporaryAllocation(
             byteCount: edits.lines.count + Self.additions, alignment: 1
         ) {
