@@ -145,6 +145,7 @@ extension Route {
 
 extension Route.Match {
     fileprivate func write(to out: inout CanonicalWriter) {
+        if !listeners.isEmpty { out.field("listeners", flow(listeners.map(quote))) }
         if !hosts.isEmpty {
             let texts = hosts.map { host in
                 switch host {

@@ -164,6 +164,8 @@ package struct Route: Equatable, Sendable {
 
     /// All conditions must hold; one that is absent holds.
     package struct Match: Hashable, Sendable {
+        /// Names of listeners, any of these; empty matches every listener.
+        package var listeners: [String] = []
         /// Any of these; empty matches every host. Lower case, without port.
         package var hosts: [Host] = []
         package var path = Path.any

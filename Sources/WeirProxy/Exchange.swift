@@ -153,7 +153,8 @@ final class Exchange: TimerTarget {
         under?.use { snapshot in
             matched = snapshot.plan.table.borrow(
                 host: message.host(head), path: message.path(head), head: head,
-                message: message.bytes)
+                message: message.bytes,
+                listener: client?.use { $0.listener.nameBytes } ?? Bytes.none)
             guard let matched else { return refuse(.routeMissing) }
             matched.use { govern($0, snapshot) }
         }

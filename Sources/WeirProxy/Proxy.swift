@@ -91,6 +91,7 @@ package final class Proxy {
         var failure: SystemError?
         for listener in snapshot.plan.listeners {
             if let acceptor = acceptors.removeValue(forKey: listener.address) {
+                acceptor.listener.name = Text(listener.name)
                 acceptor.listener.settings = listener.settings
                 acceptor.listener.tls = listener.tls
                 kept[listener.address] = acceptor

@@ -103,6 +103,7 @@ struct Compiler {
             // same, it must match nothing: no path holds a NUL.
             rule.path = Pattern(source, isWhole: true).map { .regex($0) } ?? .exact("\0")
         }
+        rule.conditions.listeners = route.match.listeners.map { Text($0) }
         rule.conditions.methods = route.match.methods.map { Text($0) }
         rule.conditions.headers = route.match.headers.map(condition)
         rule.conditions.query = route.match.query.map(condition)

@@ -89,6 +89,19 @@ def test_a_named_host_goes_to_its_own_cluster_whatever_the_address(machine, side
 
 
 @needs_machine
+def test_a_route_of_the_outgoing_listeners_is_not_for_strangers(machine, sidecar):
+    machine.destination(A)
+    machine.destination("127.0.0.1", 9000, lambda request: ok(b"governed"))
+    match = {"listeners": ["outgoing", "outgoing6"], "host": "payments.internal"}
+    sidecar(cluster("payments", "127.0.0.1:9000"), routes=[forward("payments", match=match)])
+    for host in (A, A6):
+        assert answered(machine.get(host, host="payments.internal")) == (200, "governed")
+    with machine.client("127.0.0.1", IN_PORT) as client:
+        client.request(host="payments.internal")
+        assert answered(client.read()) == (503, "no_endpoint")
+
+
+@needs_machine
 def test_pools_are_kept_for_each_destination(machine, sidecar):
     """One worker, one request at a time: one connection to each of them."""
     places = [(A, 8080), (B, 8080), (A, 80), (A6, 8080), (B6, 80)]

@@ -47,7 +47,8 @@ private struct SeededNumbers: RandomNumberGenerator {
             path.withUnsafeBytes { path in
                 table.find(
                     host: host, path: path, head: head,
-                    message: UnsafeRawBufferPointer(start: nil, count: 0))
+                    message: UnsafeRawBufferPointer(start: nil, count: 0),
+                    listener: UnsafeRawBufferPointer(start: nil, count: 0))
             }
         }
         return found?.name.description

@@ -18,6 +18,7 @@ private struct Sample {
         var isInverted: Bool
     }
 
+    var listeners: [String] = []
     var hosts: [String] = []
     var suffixes: [String] = []
     var path = Path.any
@@ -36,6 +37,7 @@ private struct Sample {
         case .regex(let source):
             rule.path = .regex(try #require(Pattern(source, isWhole: true)))
         }
+        rule.conditions.listeners = listeners.map { Text($0) }
         rule.conditions.methods = methods.map { Text($0) }
         rule.conditions.headers = try headers.map(Self.value)
         rule.conditions.query = try query.map(Self.value)
@@ -64,6 +66,7 @@ private func plan(_ name: String, _ registry: CounterRegistry) -> RoutePlan {
 
 /// A request as the naive reading sees it.
 private struct Request {
+    var listener = "edge"
     var method = "GET"
     var host = "a.b"
     var path = "/"
@@ -83,6 +86,7 @@ private struct Request {
             sample.hosts.isEmpty && sample.suffixes.isEmpty || sample.hosts.contains(host)
             || sample.suffixes.contains { host.hasSuffix($0) && host.count > $0.count }
         return isHost && meets(sample.path)
+            && (sample.listeners.isEmpty || sample.listeners.contains(listener))
             && (sample.methods.isEmpty || sample.methods.contains(method))
             && sample.headers.allSatisfy { meets($0, headers.map { ($0.lowercased(), $1) }) }
             && sample.query.allSatisfy { meets($0, query) }
@@ -114,7 +118,7 @@ private struct Request {
 
 extension RouteTable {
     /// The name of the route that a request finds, by way of the parser and the head's store.
-    fileprivate func find(_ bytes: [UInt8]) throws -> String? {
+    fileprivate func find(_ bytes: [UInt8], by listener: String = "edge") throws -> String? {
         var head = RequestHead(maxFields: 20)
         return try bytes.withUnsafeBytes { raw -> String? in
             let limits = HeadLimits(maxBytes: 1 << 20, maxFields: 20, maxTargetBytes: 8 << 10)
@@ -123,8 +127,10 @@ extension RouteTable {
             var store = HeadStore()
             defer { store.release() }
             store.take(raw, head)
+            let name = Text(listener)
             return find(
-                host: store.host(head), path: store.path(head), head: head, message: store.bytes
+                host: store.host(head), path: store.path(head), head: head, message: store.bytes,
+                listener: name.bytes
             )?.name.description
         }
     }
@@ -166,6 +172,7 @@ extension Chance {
         case 4: sample.path = .regex(pick(["/a.*", "/b.*", "/ab.*"]))
         default: sample.path = .prefix(path())
         }
+        if oneIn(4) { sample.listeners = [pick(["edge", "inner", "edge3"])] }
         if oneIn(4) { sample.methods = [pick(["GET", "PUT", "PURGE"])] }
         if oneIn(4) { sample.headers = [condition(["x-a", "x-b"])] }
         if oneIn(4) { sample.query = [condition(["p", "q"])] }
@@ -174,6 +181,7 @@ extension Chance {
 
     fileprivate mutating func request() -> Request {
         var request = Request()
+        request.listener = pick(["edge", "edge", "inner", "edge2"])
         request.method = pick(["GET", "GET", "PUT", "PURGE"])
         request.host = pick(["a.b", "A.B", "x.a.b", "y.X.a.b", "b", "c.d", "nobody"])
         request.path = path()
@@ -195,7 +203,7 @@ extension Chance {
             for _ in 0..<25 {
                 let request = chance.request()
                 let expected = samples.firstIndex { request.meets($0) }.map { "\($0)" }
-                let found = try table.find(request.bytes)
+                let found = try table.find(request.bytes, by: request.listener)
                 #expect(found == expected, "\(request) among \(samples)")
             }
         }
@@ -264,7 +272,8 @@ extension Chance {
                 let found = Array(key.utf8).withUnsafeBytes {
                     RouteTable(Array(rules.prefix(count))).find(
                         host: UnsafeRawBufferPointer(start: nil, count: 0), path: $0,
-                        head: head, message: UnsafeRawBufferPointer(start: nil, count: 0))
+                        head: head, message: UnsafeRawBufferPointer(start: nil, count: 0),
+                        listener: UnsafeRawBufferPointer(start: nil, count: 0))
                 }
                 let isKnown = count == 2 || expected == "0"
                 #expect(found?.name.description == (isKnown ? expected : nil))

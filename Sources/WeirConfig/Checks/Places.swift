@@ -23,6 +23,7 @@ final class Places {
 
     /// What names stand for.
     enum Noun: String, CaseIterable {
+        case listener
         case cluster
         case retryPolicy = "retry policy"
         case plan
@@ -30,6 +31,7 @@ final class Places {
 
         var plural: String {
             switch self {
+            case .listener: "listeners"
             case .cluster: "clusters"
             case .retryPolicy: "retry policies"
             case .plan: "plans"
@@ -45,7 +47,6 @@ final class Places {
         var range: SourceRange
     }
 
-    var listeners: [Named] = []
     var routes: [RoutePlace] = []
     private(set) var declared: [Noun: [Named]] = [:]
     /// What could not be read: which names there are is not known.
@@ -73,6 +74,7 @@ final class Places {
         rules = []
     }
 
+    var listeners: [Named] { declared[.listener] ?? [] }
     var clusters: [Named] { declared[.cluster] ?? [] }
 
     func declare(_ noun: Noun, _ name: String, _ range: SourceRange) {

@@ -1,8 +1,8 @@
 // Finds routes that never match because an earlier one takes everything they would.
 
 /// Looks only at earlier routes whose sole conditions are host and path: what those take is known
-/// exactly. The cost per route grows with the labels of its hosts and the segments of its path,
-/// not with the number of routes.
+/// exactly, also of later routes that ask for more. The cost per route grows with the labels of its
+/// hosts and the segments of its path, not with the number of routes.
 struct RouteReachability {
     /// Hosts that are taken, each with the paths that are.
     private var taken: [HostKey: [PathKey: Int]] = [:]
@@ -44,7 +44,9 @@ struct RouteReachability {
     }
 
     private mutating func insert(_ match: Route.Match, at index: Int) {
-        guard match.methods.isEmpty, match.headers.isEmpty, match.query.isEmpty else {
+        guard match.listeners.isEmpty, match.methods.isEmpty, match.headers.isEmpty,
+            match.query.isEmpty
+        else {
             if identical[match] == nil { identical[match] = index }
             return
         }

@@ -49,7 +49,7 @@ enum ListenerSection {
         guard let reader = SectionReader(node, section, report) else { return nil }
         let name = reader.read(name)
         if let name, let range = reader.valueRange(self.name) {
-            report.places.listeners.append(Places.Named(name: name, range: range))
+            report.places.declare(.listener, name, range)
         }
         let address = reader.read(address)
         if let address, let range = reader.valueRange(self.address) {

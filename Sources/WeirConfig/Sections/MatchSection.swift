@@ -1,6 +1,9 @@
 // The conditions of a route.
 
 enum MatchSection {
+    static let listeners = Key(
+        "listeners", .list(of: .listenerName, "listeners' names"), default: "every listener",
+        "The request came by one of these.")
     static let host = Key(
         "host", .hostPatterns, default: "every host",
         "Any of these. Compared without port and case; *.example.com does not match example.com.")
@@ -41,7 +44,8 @@ enum MatchSection {
                 cluster: beta
             """,
         keys: [
-            host.entry, path.entry, pathPrefix.entry, pathRegex.entry, methods.entry,
+            listeners.entry, host.entry, path.entry, pathPrefix.entry, pathRegex.entry,
+            methods.entry,
             headers.entry, query.entry,
         ])
 
@@ -49,6 +53,7 @@ enum MatchSection {
         guard let reader = SectionReader(node, section, report) else { return nil }
         reader.requireOne(of: [path.name, pathPrefix.name, pathRegex.name], optional: true)
         var match = Route.Match()
+        reader.read(listeners, into: &match.listeners)
         reader.read(host, into: &match.hosts)
         if let text = reader.read(path) { match.path = .exact(text) }
         if let text = reader.read(pathRegex) { match.path = .regex(text) }
@@ -59,6 +64,16 @@ enum MatchSection {
         reader.read(query, into: &match.query)
         let isRefused = reader.has(pathPrefix) && !match.path.isPrefix
         return isRefused ? nil : match
+    }
+}
+
+extension Kind where Value == String {
+    /// A name that one of the listeners must have.
+    fileprivate static let listenerName = Kind(type: "a listener's name", bounds: nil) {
+        node, report in
+        let name = Kind.name.read(node, report)
+        report.places.refer(to: .listener, name, node.range)
+        return name
     }
 }
 

@@ -9,7 +9,10 @@ import WeirPolicy
 
 /// A listener in use; its settings change in place with a reload, also for open connections.
 final class Listener {
-    let name: String
+    /// May change with a reload, the address being the same.
+    var name: Text { didSet { nameBytes = name.bytes } }
+    /// The same, read for each request without a count.
+    private(set) var nameBytes: UnsafeRawBufferPointer
     var settings: ListenerSettings
     /// What new connections speak TLS with; `nil` where they do not.
     var tls: TLSServer?
@@ -24,8 +27,9 @@ final class Listener {
             maxTargetBytes: settings.targetBytes)
     }
 
-    init(name: String, settings: ListenerSettings, tls: TLSServer?) {
+    init(name: Text, settings: ListenerSettings, tls: TLSServer?) {
         self.name = name
+        nameBytes = name.bytes
         self.settings = settings
         self.tls = tls
     }
@@ -49,7 +53,7 @@ final class Acceptor: EventSource {
     private var timer = TimerID.none
 
     init(plan: ListenerPlan, proxy: Proxy) {
-        listener = Listener(name: plan.name, settings: plan.settings, tls: plan.tls)
+        listener = Listener(name: Text(plan.name), settings: plan.settings, tls: plan.tls)
         self.proxy = proxy
         spare = Self.openSpare()
         super.init(fd: plan.fd)

@@ -1,10 +1,18 @@
-// The conditions on methods, headers and query parameters, checked one by one.
+// The conditions on listeners, methods, headers and query parameters, checked one by one.
 
 import WeirHTTP
 
 extension RouteRule.Conditions {
-    /// All conditions hold for the request whose head indexes `message`.
-    func hold(_ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer) -> Bool {
+    /// All conditions hold for the request whose head indexes `message`, and which came by
+    /// `listener`.
+    func hold(
+        _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer,
+        by listener: UnsafeRawBufferPointer
+    ) -> Bool {
+        if !listeners.isEmpty {
+            let isHere = listeners.contains { Bytes.areEqual(listener, $0.bytes) }
+            guard isHere else { return false }
+        }
         if !methods.isEmpty {
             let name = message[head.methodName]
             guard methods.contains(where: { Bytes.areEqual(name, $0.bytes) }) else { return false }

@@ -187,9 +187,10 @@ final class RouteIndex: @unchecked Sendable {
     }
 
     func conditionsHold(
-        _ number: Int, _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer
+        _ number: Int, _ head: borrowing RequestHead, _ message: UnsafeRawBufferPointer,
+        by listener: UnsafeRawBufferPointer
     ) -> Bool {
-        !hasConditions[number] || conditions[number].hold(head, message)
+        !hasConditions[number] || conditions[number].hold(head, message, by: listener)
     }
 }
 

@@ -22,6 +22,8 @@ package struct RouteRule {
 
     /// What is checked one by one once host and path match.
     package struct Conditions: Sendable {
+        /// Names of the listeners that the request may have come by; empty is any.
+        package var listeners: [Text] = []
         /// Upper-case method names; empty is any.
         package var methods: [Text] = []
         package var headers: [ValueRule] = []
@@ -29,7 +31,9 @@ package struct RouteRule {
 
         package init() {}
 
-        var isEmpty: Bool { methods.isEmpty && headers.isEmpty && query.isEmpty }
+        var isEmpty: Bool {
+            listeners.isEmpty && methods.isEmpty && headers.isEmpty && query.isEmpty
+        }
     }
 }
 

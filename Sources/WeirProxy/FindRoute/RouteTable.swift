@@ -22,19 +22,23 @@ package struct RouteTable: Sendable {
     ///   - host: without port, in any case.
     ///   - path: normalised; `*` for the asterisk form.
     ///   - message: the bytes that `head` indexes.
+    ///   - listener: the name of the listener that the request came by.
     package func find(
         host: UnsafeRawBufferPointer, path: UnsafeRawBufferPointer,
-        head: borrowing RequestHead, message: UnsafeRawBufferPointer
+        head: borrowing RequestHead, message: UnsafeRawBufferPointer,
+        listener: UnsafeRawBufferPointer
     ) -> RoutePlan? {
-        borrow(host: host, path: path, head: head, message: message)?.object
+        borrow(host: host, path: path, head: head, message: message, listener: listener)?.object
     }
 
     /// As `find`; the route is not counted, and lives as long as the table.
     func borrow(
         host: UnsafeRawBufferPointer, path: UnsafeRawBufferPointer,
-        head: borrowing RequestHead, message: UnsafeRawBufferPointer
+        head: borrowing RequestHead, message: UnsafeRawBufferPointer,
+        listener: UnsafeRawBufferPointer
     ) -> Borrowed<RoutePlan>? {
-        var search = RouteSearch(path: path, message: message, best: index.count)
+        var search = RouteSearch(
+            path: path, message: message, listener: listener, best: index.count)
         search.visitGroups(index, of: host, head)
         return search.best < index.count ? index.plan(search.best) : nil
     }
@@ -44,6 +48,7 @@ package struct RouteTable: Sendable {
 private struct RouteSearch {
     let path: UnsafeRawBufferPointer
     let message: UnsafeRawBufferPointer
+    let listener: UnsafeRawBufferPointer
     /// The lowest number of a route that matches so far.
     var best: Int
 
@@ -111,7 +116,7 @@ private struct RouteSearch {
         for rule in list {
             let number = Int(rule)
             if number >= best { return }
-            if index.conditionsHold(number, head, message) {
+            if index.conditionsHold(number, head, message, by: listener) {
                 best = number
                 return
             }
@@ -123,7 +128,7 @@ private struct RouteSearch {
     ) {
         for (rule, pattern) in index.patterns(group) {
             if rule >= best { return }
-            if pattern.matches(path), index.conditionsHold(rule, head, message) {
+            if pattern.matches(path), index.conditionsHold(rule, head, message, by: listener) {
                 best = rule
                 return
             }
