@@ -50,5 +50,5 @@ if [ "$sanitizer" = thread ]; then
 fi
 
 cd "$tests"
-# Two at a time: most tests wait more than they compute.
-exec "$venv/bin/pytest" -p no:cacheprovider -n "${WEIR_TEST_PROCESSES:-2}" "$@"
+# Four at a time, on two cores: most tests wait more than they compute.
+exec "$venv/bin/pytest" -p no:cacheprovider -n "${WEIR_TEST_PROCESSES:-4}" "$@"

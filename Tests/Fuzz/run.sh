@@ -70,8 +70,9 @@ for target in "$@"; do
         > "$work/build.log" 2>&1 || { cat "$work/build.log"; exit 2; }
 done
 
-failed=0
-for target in "$@"; do
+# Fuzzes one target and says in one line what came of it.
+fuzz() {
+    local target=$1 failed=0 binary folder log seeds options code runs rate verdict input name
     binary=.build/fuzz/release/Fuzz${target^}
     folder=$work/$target
     log=$artifacts/$target.log
@@ -95,16 +96,30 @@ for target in "$@"; do
     if [ "$keep" = 1 ] && [ "$code" -eq 0 ]; then
         # Only what reaches code that the seeds do not, and of that the smallest inputs.
         mkdir -p "$corpus/found/$target"
-        rm -rf "$work/seeds"
-        seed "$target" "$work/seeds"
+        rm -rf "$work/$target-seeds"
+        seed "$target" "$work/$target-seeds"
         timeout -k 10 600 "$binary" -merge=1 -use_counters=0 -rss_limit_mb=2048 -max_len=4096 \
-            "$work/seeds" "$folder" > "$log.merge" 2>&1
-        for input in "$work/seeds"/*; do
+            "$work/$target-seeds" "$folder" > "$log.merge" 2>&1
+        for input in "$work/$target-seeds"/*; do
             name=$(basename "$input")
             # libFuzzer names what it adds by its SHA-1.
             [[ "$name" =~ ^[0-9a-f]{40}$ ]] && cp -n "$input" "$corpus/found/$target/"
         done
         echo "$target: kept $(find "$corpus/found/$target" -type f | wc -l) found inputs"
     fi
+    return "$failed"
+}
+
+# Two at a time: a target computes on one core.
+failed=0
+running=()
+for target in "$@"; do
+    if [ "${#running[@]}" -ge 2 ]; then
+        wait "${running[0]}" || failed=1
+        running=("${running[@]:1}")
+    fi
+    fuzz "$target" &
+    running+=($!)
 done
+for job in "${running[@]}"; do wait "$job" || failed=1; done
 exit "$failed"

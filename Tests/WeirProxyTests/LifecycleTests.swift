@@ -257,7 +257,7 @@ private let ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
     @Test func `without buffer memory requests are refused, and served again later`() throws {
         let stand = try Stand {
-            $0.bufferMemory = 64 << 10
+            $0.bufferMemory = 80 << 10
             $0.requestBuffer = 512 << 10
         }
         let large = try stand.client()

@@ -112,9 +112,9 @@ private let longRequest = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4194304
         client.isReading = true
         let head = try stand.readHead(client)
         client.isCounting = true
-        try stand.turn(until: "all of it") { origin.unsent == 0 }
-        stand.settle()
-        #expect(client.totalReceived == head.utf8.count + (40 << 20))
+        let all = head.utf8.count + (40 << 20)
+        try stand.turn(until: "all of it") { client.totalReceived >= all }
+        #expect(client.totalReceived == all && origin.unsent == 0)
         try stand.turn(until: "the connection is kept") { stand.count(.connectionsIdle) == 1 }
         #expect(stand.proxy.context.pool.bytesInUse == 0)
         try stand.close(exchanges: 1)

@@ -34,7 +34,7 @@ private struct Reference {
             1, 1 << 22, 1 << 22, 1 << 28, 1 << 32, 1 << 36, 1 << 41, 1 << 48, 1 << 50,
         ]
 
-        for _ in 0..<3000 {
+        for _ in 0..<1500 {
             for _ in 0..<chance.below(6) {
                 let span = spans[Int(chance.below(UInt32(spans.count)))]
                 let deadline = now + chance.interval(upTo: .init(nanoseconds: span)).nanoseconds
@@ -80,7 +80,7 @@ private struct Reference {
         let wheel = TimerWheel(now: Instant(nanoseconds: 0))
         var due: [UInt: Int64] = [:]
         for token in 1...16 as ClosedRange<UInt> {
-            let deadline = chance.interval(upTo: .seconds(200 * 3600))
+            let deadline = chance.interval(upTo: .seconds(80 * 3600))
             due[token] = deadline.nanoseconds
             wheel.arm(wheel.add(token: token), at: Instant(nanoseconds: deadline.nanoseconds))
         }
