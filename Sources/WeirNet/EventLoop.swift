@@ -85,7 +85,7 @@ package final class EventLoop {
     private static let looks = 4
     private var isStopped = false
     /// The sources that asked for it with `defer` have their turn.
-    private(set) var isResuming = false
+    package private(set) var isResuming = false
 
     /// - Parameter share: what a part of a turn may take. However little that is, one source has
     ///   its turn.

@@ -414,6 +414,36 @@ def test_a_slow_handshake_is_closed(weir, upstream, authority, shop):
     assert status(running, authority.client()) == 200
 
 
+def test_a_handshake_begins_when_its_first_record_is_whole(weir, upstream, authority, shop):
+    """Before that it costs little, and however it is cut nothing of it is lost."""
+    running = weir(settings(upstream(), shop))
+    assert status(running, authority.client()) == 200
+    sent, received = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = authority.client().wrap_bio(received, sent, server_hostname="shop.test")
+    with pytest.raises(ssl.SSLWantReadError):
+        session.do_handshake()
+    hello = sent.read()
+    place = ("127.0.0.1", int(running.edge.rpartition(":")[2]))
+    before = running.resident
+    clients = [socket.create_connection(place) for _ in range(200)]
+    for client in clients:
+        client.sendall(hello[:-1])
+    until(lambda: running.total("downstream_connections_total") == 201, "all of them")
+    assert running.resident - before < patience(200 * (20 << 10))
+    for count in (1, 3, 4, 5, 6, 100, len(hello) - 1):
+        with socket.create_connection(place) as client:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            client.sendall(hello[:count])
+            client.sendall(hello[count:])
+            client.settimeout(patience(20))
+            assert client.recv(1) == b"\x16", "a handshake's record"
+    for client in clients:
+        client.sendall(hello[-1:])
+        client.settimeout(patience(20))
+        assert client.recv(1) == b"\x16"
+        client.close()
+
+
 def test_many_handshakes_that_never_end_hold_nobody_up(weir, upstream, authority, shop):
     running = weir(settings(upstream(), shop))
     waiting = []

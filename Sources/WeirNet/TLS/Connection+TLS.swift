@@ -35,6 +35,10 @@ extension Connection {
             context.loop.defer(self)
             return .wouldBlock
         }
+        if isClients, !session.hasBegun, !hasWholeRecord(port) {
+            isReadable = false
+            return .wouldBlock
+        }
         let received = receive(into: port.input, atMost: min(limit, TLSPort.inputBytes))
         guard case .bytes(let count) = received else { return received }
         let opened = session.open(
@@ -52,6 +56,20 @@ extension Connection {
             return .wouldBlock
         case .ended, .failed: return ended(session)
         }
+    }
+
+    /// All of the first record has come. Before, OpenSSL is told nothing: for a part of it, it
+    /// would take some 50 KB, and clients that stop half way are many when they mean harm.
+    private final func hasWholeRecord(_ port: TLSPort) -> Bool {
+        let headBytes = 5
+        let count = recv(fd, port.input, TLSPort.inputBytes, Int32(MSG_PEEK))
+        // What has ended or failed is told by the read.
+        guard count > 0, !hasPeerEnded else { return true }
+        guard count >= headBytes else { return false }
+        let head = port.input.assumingMemoryBound(to: UInt8.self)
+        // What is no handshake, or longer than any, is refused as soon as it is seen.
+        guard head[0] == 22, head[3] < 64 else { return true }
+        return count >= headBytes + Int(head[3]) << 8 + Int(head[4])
     }
 
     private final func ended(_ session: TLSSession) -> Transfer {

@@ -66,6 +66,9 @@ package final class TLSSession {
         SSL_free(session)
     }
 
+    /// The handshake has begun.
+    var hasBegun: Bool { SSL_in_before(session) == 0 }
+
     /// This side answers, and the other could ask for any number of handshakes.
     var isServer: Bool { server != nil }
 

@@ -86,6 +86,7 @@ final class H2Downstream: DownstreamConnection {
         guard session != nil else { return close() }
         becomeIdle(for: listener.settings.headerTimeout)
         take(bytes)
+        if isReadable { context.loop.defer(self) } else { sendArrived() }
         if proxy.isDraining || listener.isRemoved { drain() }
     }
 
@@ -98,9 +99,15 @@ final class H2Downstream: DownstreamConnection {
     // MARK: Reading
 
     override func readReady() {
+        readOn()
+        // What comes next may take requests back that came last: they wait for another read.
+        if !isReadable || context.loop.isResuming { sendArrived() }
+    }
+
+    private func readOn() {
         var reads = 0
         while isReadable, state != .closed {
-            guard arrived.isEmpty, mayRead(after: reads, isBulk: readsBodies) else {
+            guard mayRead(after: reads, isBulk: readsBodies) else {
                 return context.loop.defer(self)
             }
             reads += 1
@@ -122,8 +129,7 @@ final class H2Downstream: DownstreamConnection {
     static func readSize(in loop: EventLoop) -> Int { loop.isLate ? 512 : 4 << 10 }
 
     override func resume() {
-        sendArrived()
-        if isReadable { readReady() }
+        readReady()
         context.flush()
     }
 
@@ -131,13 +137,15 @@ final class H2Downstream: DownstreamConnection {
     private func sendArrived() {
         guard !arrived.isEmpty, !isBusy else { return }
         isBusy = true
-        var left = arrived.count
+        let count = arrived.count
+        var sent = 0
         arrived.drain {
             $0.proceed()
-            left -= 1
-            return left % Self.requestsAtOnce != 0 || left == 0 || !context.loop.isOverdue
+            sent += 1
+            return sent % Self.requestsAtOnce != 1 || sent == count || !context.loop.isOverdue
         }
         isBusy = false
+        context.flush()
         if !arrived.isEmpty { context.loop.defer(self) }
         schedulePump()
     }
@@ -148,7 +156,6 @@ final class H2Downstream: DownstreamConnection {
         let second = now.nanoseconds / 1_000_000_000
         let verdict = session.use { $0.receive(bytes, second: second) }
         isBusy = false
-        if verdict == .sound { sendArrived() }
         context.flush()
         switch verdict {
         case .sound: break
