@@ -89,6 +89,8 @@ open class Connection: EventSource {
     final var outgoing = ByteQueue()
     /// What is sent and received goes through it; `nil` where it goes as it is.
     package final internal(set) var tls: TLSSession?
+    /// A byte of a handshake has come.
+    package final var hasBegunHandshake = false
     /// Sending has failed; nothing more is sent.
     package final internal(set) var isBroken = false
     /// Reading has not yet met the end of what the kernel holds.

@@ -78,7 +78,8 @@ package final class EventLoop {
     private let events: UnsafeMutablePointer<epoll_event>
     private var removed: [EventSource] = []
     private var releasing: [EventSource] = []
-    private var deferred: [EventSource] = []
+    /// Those who have asked for another turn, in their order: of either kind.
+    private var lines: [[EventSource]] = [[], []]
     /// When this part of the turn has had its share of time.
     private var shareEnds = Instant.distantFuture
     /// Sources that are told of events between two looks at the clock.
@@ -99,7 +100,7 @@ package final class EventLoop {
         timers = TimerWheel(now: now)
         removed.reserveCapacity(256)
         releasing.reserveCapacity(256)
-        deferred.reserveCapacity(256)
+        for line in lines.indices { lines[line].reserveCapacity(256) }
     }
 
     deinit {
@@ -174,10 +175,13 @@ package final class EventLoop {
 
     /// Calls `resume` on a source in a later turn, in the order in which they have asked: how a
     /// connection with more to do lets others have their turn first. Turns do not wait meanwhile.
-    package func `defer`(_ source: EventSource) {
+    ///
+    /// - Parameter isNew: it stands in a line of its own, with those who are not established yet:
+    ///   however many they are, those who are do not wait for them.
+    package func `defer`(_ source: EventSource, isNew: Bool = false) {
         guard !source.isQueued else { return }
         source.isQueued = true
-        deferred.append(source)
+        lines[isNew ? 1 : 0].append(source)
     }
 
     /// Makes `run` return at the end of this turn.
@@ -211,7 +215,7 @@ package final class EventLoop {
             }
         }
         expireTimers()
-        if !deferred.isEmpty { resumeDeferred() }
+        for line in lines.indices where !lines[line].isEmpty { resumeDeferred(line) }
         if !removed.isEmpty {
             // Swapped, since the end of a source's life may be what removes another one.
             swap(&removed, &releasing)
@@ -234,19 +238,19 @@ package final class EventLoop {
         }
     }
 
-    private func resumeDeferred() {
+    private func resumeDeferred(_ line: Int) {
         beginShare()
         isResuming = true
         defer { isResuming = false }
         var served = 0
-        for _ in 0..<deferred.count {
-            let source = deferred[served]
+        for _ in 0..<lines[line].count {
+            let source = lines[line][served]
             served += 1
             source.isQueued = false
             if source.fd >= 0 { source.resume() }
             if isOverdue { break }
         }
-        deferred.removeFirst(served)
+        lines[line].removeFirst(served)
     }
 
     private func beginShare() {
@@ -258,7 +262,7 @@ package final class EventLoop {
     }
 
     private func pollTimeout(_ maxWait: Interval) -> Int32 {
-        if !deferred.isEmpty { return 0 }
+        if lines.contains(where: { !$0.isEmpty }) { return 0 }
         var wait = maxWait
         if let wake = timers.nextWake() { wait = min(wait, wake - MonotonicClock.now()) }
         if wait == .max { return -1 }

@@ -79,6 +79,7 @@ package final class Proxy {
     /// Takes up a new configuration. Exchanges that have begun end under the old one.
     package func adopt(_ plan: Plan) throws(SystemError) {
         context.pool.limit = plan.bufferMemory
+        downstreams.forEach { $0.configurationWillChange() }
         let adopted = Snapshot(plan: plan, pools: pools, chance: &chance)
         pools.keepOnly(adopted, proxy: self)
         snapshot = adopted

@@ -437,6 +437,9 @@ def test_a_handshake_begins_when_its_first_record_is_whole(weir, upstream, autho
             client.sendall(hello[count:])
             client.settimeout(patience(20))
             assert client.recv(1) == b"\x16", "a handshake's record"
+    with socket.create_connection(place) as client:
+        client.sendall(hello[:50])
+    until(lambda: running.total("downstream_tls_handshakes_total", result="failed") >= 1, "it is counted")
     for client in clients:
         client.sendall(hello[-1:])
         client.settimeout(patience(20))

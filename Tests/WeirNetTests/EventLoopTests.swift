@@ -237,6 +237,21 @@ private func socketPair() -> (Recorder, Recorder) {
         #expect(pairs.allSatisfy { !$0.0.isQueued })
     }
 
+    @Test func `lets nobody who is established wait for those who are not`() throws {
+        let loop = try EventLoop(share: .zero)
+        let pairs = (0..<4).map { _ in socketPair() }
+        var resumed: [Int] = []
+        for (number, (near, _)) in pairs.enumerated() {
+            near.onResume = { _ in resumed.append(number) }
+            loop.defer(near, isNew: number < 3)
+        }
+        loop.turn(maxWait: .max)
+        #expect(resumed == [3, 0])
+        loop.turn(maxWait: .max)
+        loop.turn(maxWait: .max)
+        #expect(resumed == [3, 0, 1, 2])
+    }
+
     @Test func `serves what has become ready before it goes on with those`() throws {
         let loop = try EventLoop(share: .zero)
         let (busy, _) = socketPair()

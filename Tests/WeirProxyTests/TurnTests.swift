@@ -23,6 +23,12 @@ private enum Frames {
         frame(1, 5, id, [0x82, 0x86, 0x84, 0x41, 0x01] + Array("a".utf8))
     }
 
+    /// `POST /` of host `a` with a body of three bytes.
+    static func upload(_ id: UInt8) -> [UInt8] {
+        frame(1, 4, id, [0x83, 0x86, 0x84, 0x41, 0x01] + Array("a".utf8))
+            + frame(0, 1, id, Array("abc".utf8))
+    }
+
     static func cancel(_ id: UInt8) -> [UInt8] { frame(3, 0, id, [0, 0, 0, 8]) }
 
     /// Streams whose heads are among the frames of `bytes`.
@@ -77,6 +83,22 @@ private enum Frames {
         attempt.send("HTTP/1.1 204 No Content\r\n\r\n")
         try stand.turn(until: "the answer") { Frames.heads(in: client.received).contains(101) }
         try stand.close(exchanges: UInt64(ids.count) + 1)
+    }
+
+    @Test func `what begins before its turn, its body having come, begins once`() throws {
+        let clients = [try stand.client(), try stand.client()]
+        clients[0].send(Frames.opening + ids.flatMap(Frames.upload))
+        clients[1].send(Frames.opening + ids.flatMap(Frames.request))
+        let attempts = try (0..<2 * ids.count).map { _ in try stand.accept() }
+        for attempt in attempts {
+            _ = try stand.readHead(attempt)
+            attempt.send("HTTP/1.1 204 No Content\r\n\r\n")
+        }
+        for client in clients {
+            try stand.turn(until: "all answers") { Frames.heads(in: client.received) == Set(ids) }
+        }
+        #expect(stand.count(.attempts) == UInt64(2 * ids.count))
+        try stand.close(exchanges: 2 * UInt64(ids.count))
     }
 
     @Test func `a client that leaves takes those that wait with it`() throws {

@@ -146,7 +146,7 @@ private let header: nghttp2_on_header_callback2 = { _, frame, name, value, _, us
             return $0.isHopeless
         }
         if isHopeless { session.giveUpHead(frame.pointee.hd.stream_id) }
-        return isHopeless ? failed : 0
+        return !isHopeless ? 0 : session.role == .server ? failed : refused
     }
 }
 
@@ -202,10 +202,11 @@ extension H2Session {
 
     /// Ends a head that goes on and on: a few bytes may stand for fields of kilobytes, so that its
     /// rest would cost as much as hundreds of requests. Without it, the peers' tables of fields are
-    /// not the same any more, and the connection ends with it.
+    /// not the same any more, and a client's connection ends with it. An endpoint's goes on, since
+    /// other clients' calls are on it.
     fileprivate func giveUpHead(_ id: Int32) {
         isInHead = false
-        budget.exhaust()
+        if role == .server { budget.exhaust() } else { budget.spend(frames: 700) }
         owner.streamBroken(id, attachment(of: id), .headTooLarge)
     }
 

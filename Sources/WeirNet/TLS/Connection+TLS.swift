@@ -32,12 +32,16 @@ extension Connection {
         // Each takes 0.1 to 1 ms: a flood of them takes most of a worker's time, but what is
         // established has its turn between any few. They wait in the order in which they came.
         if isClients, !context.loop.isResuming {
-            context.loop.defer(self)
+            context.loop.defer(self, isNew: true)
             return .wouldBlock
         }
-        if isClients, !session.hasBegun, !hasWholeRecord(port) {
-            isReadable = false
-            return .wouldBlock
+        if isClients, !session.hasBegun {
+            // Who has ended already can end no handshake.
+            guard !hasPeerEnded else { return gaveUp(port) }
+            guard hasWholeRecord(port) else {
+                isReadable = false
+                return .wouldBlock
+            }
         }
         let received = receive(into: port.input, atMost: min(limit, TLSPort.inputBytes))
         guard case .bytes(let count) = received else { return received }
@@ -52,7 +56,7 @@ extension Connection {
             if session.hasEnd { isReadable = true }
             return .bytes(count)
         case .nothing:
-            if isReadable { context.loop.defer(self) }
+            if isReadable { context.loop.defer(self, isNew: isClients) }
             return .wouldBlock
         case .ended, .failed: return ended(session)
         }
@@ -63,13 +67,20 @@ extension Connection {
     private final func hasWholeRecord(_ port: TLSPort) -> Bool {
         let headBytes = 5
         let count = recv(fd, port.input, TLSPort.inputBytes, Int32(MSG_PEEK))
-        // What has ended or failed is told by the read.
-        guard count > 0, !hasPeerEnded else { return true }
+        // What has failed is told by the read.
+        guard count > 0 else { return true }
+        hasBegunHandshake = true
         guard count >= headBytes else { return false }
         let head = port.input.assumingMemoryBound(to: UInt8.self)
         // What is no handshake, or longer than any, is refused as soon as it is seen.
         guard head[0] == 22, head[3] < 64 else { return true }
         return count >= headBytes + Int(head[3]) << 8 + Int(head[4])
+    }
+
+    private final func gaveUp(_ port: TLSPort) -> Transfer {
+        isReadable = false
+        if recv(fd, port.input, 1, Int32(MSG_PEEK)) > 0 { hasBegunHandshake = true }
+        return .endOfStream
     }
 
     private final func ended(_ session: TLSSession) -> Transfer {

@@ -50,6 +50,9 @@ class DownstreamConnection: Connection {
     /// Ends an idle connection now, and any other after what is under way on it.
     func drain() {}
 
+    /// The next configuration is about to be taken up.
+    func configurationWillChange() {}
+
     /// The configuration no longer has the connection's listener.
     func listenerRemoved() {}
 
@@ -103,7 +106,7 @@ class DownstreamConnection: Connection {
         countSent()
         leaveList()
         proxy.counters.subtract(.connectionsActive)
-        if let tls, !tls.isEstablished, bytesReceived > 0 {
+        if let tls, !tls.isEstablished, hasBegunHandshake {
             proxy.counters.add(.handshakeFailures)
         }
         proxy.budget.give()

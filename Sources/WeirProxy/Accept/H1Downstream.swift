@@ -126,6 +126,9 @@ final class H1Downstream: DownstreamConnection {
         if !incoming.isEmpty, wantsInput { processIncoming() }
         if fd >= 0, isReadable { readReady() }
         context.flush()
+        // What `ready` would have done, had the connection not waited for this turn.
+        if fd >= 0, hasPeerEnded, state == .exchange { leaveIfAbandoned() }
+        if state == .idle, proxy.isDraining, !isQueued { linger() }
     }
 
     /// Serves what `bytes` hold and returns how many of them are used up.
@@ -337,12 +340,12 @@ final class H1Downstream: DownstreamConnection {
     }
 
     override func drain() {
-        guard state == .idle else { return }
         // A request that has come already is answered: its client cannot know that it was late.
+        guard state == .idle, !isQueued else { return }
         isReadable = true
         readReady()
         context.flush()
-        if state == .idle { linger() }
+        if state == .idle, !isQueued { linger() }
     }
 
     override func cut() {

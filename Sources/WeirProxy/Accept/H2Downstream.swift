@@ -134,7 +134,7 @@ final class H2Downstream: DownstreamConnection {
     }
 
     /// Sends requests on their way, as many as there is time for in this turn.
-    private func sendArrived() {
+    private func sendArrived(isUrgent: Bool = false) {
         guard !arrived.isEmpty, !isBusy else { return }
         isBusy = true
         let count = arrived.count
@@ -142,13 +142,18 @@ final class H2Downstream: DownstreamConnection {
         arrived.drain {
             $0.proceed()
             sent += 1
-            return sent % Self.requestsAtOnce != 1 || sent == count || !context.loop.isOverdue
+            return isUrgent || sent % Self.requestsAtOnce != 1 || sent == count
+                || !context.loop.isOverdue
         }
         isBusy = false
         context.flush()
         if !arrived.isEmpty { context.loop.defer(self) }
         schedulePump()
     }
+
+    /// Routes of the configuration under which a request came are found while its listeners have
+    /// the names that these routes know.
+    override func configurationWillChange() { sendArrived(isUrgent: true) }
 
     private func take(_ bytes: UnsafeRawBufferPointer) {
         guard let session, state != .lingering else { return }

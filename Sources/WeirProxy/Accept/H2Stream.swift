@@ -105,9 +105,16 @@ final class H2Stream {
         return !exchange.head.wantsUpgrade
     }
 
+    /// Does so before its turn, since more of it has come.
+    private func proceedAtOnce() {
+        guard isWaiting else { return }
+        connection.use { _ = $0.arrived.remove(self) }
+        proceed()
+    }
+
     /// The request is refused for what it turns out to be.
     func refuse(_ problem: Malformed) {
-        if !isWaiting { connection.use { $0.countSpoiled() } }
+        connection.use { if isWaiting { _ = $0.arrived.remove(self) } else { $0.countSpoiled() } }
         isWaiting = false
         exchange?.refuseMalformed(problem)
     }
@@ -135,7 +142,7 @@ final class H2Stream {
             // Whether there will be a tunnel is not known yet.
             refuse(.upgrade)
         }
-        proceed()
+        proceedAtOnce()
         bytesReceived &+= UInt64(bytes.count)
         guard let exchange else { return connection.use { $0.pay(id, bytes.count) } }
         if isTunnel {
@@ -163,7 +170,7 @@ final class H2Stream {
 
     /// The request is complete.
     func endInput(trailers: [UInt8]) {
-        proceed()
+        proceedAtOnce()
         isInputEnded = true
         window.endReceiving()
         if isTunnel {

@@ -168,9 +168,9 @@ final class H1Upstream: Connection {
     override func readReady() {
         var reads = 0
         while isReadable, wantsInput {
-            guard mayRead(after: reads, isBulk: isHeadComplete && state == .busy) else {
-                return context.loop.defer(self)
-            }
+            // An idle one must hear of its end before it is used again.
+            guard state == .idle || mayRead(after: reads, isBulk: isHeadComplete && state == .busy)
+            else { return context.loop.defer(self) }
             reads += 1
             if let sink = bodySink {
                 moveBody(to: sink)
