@@ -80,6 +80,8 @@ package final class EventLoop {
     private var releasing: [EventSource] = []
     /// Those who have asked for another turn, in their order: of either kind.
     private var lines: [[EventSource]] = [[], []]
+    /// How many they are together.
+    private var queued = 0
     /// When this part of the turn has had its share of time.
     private var shareEnds = Instant.distantFuture
     /// Sources that are told of events between two looks at the clock.
@@ -181,6 +183,7 @@ package final class EventLoop {
     package func `defer`(_ source: EventSource, isNew: Bool = false) {
         guard !source.isQueued else { return }
         source.isQueued = true
+        queued &+= 1
         lines[isNew ? 1 : 0].append(source)
     }
 
@@ -215,7 +218,7 @@ package final class EventLoop {
             }
         }
         expireTimers()
-        for line in lines.indices where !lines[line].isEmpty { resumeDeferred(line) }
+        if queued > 0 { resumeDeferred() }
         if !removed.isEmpty {
             // Swapped, since the end of a source's life may be what removes another one.
             swap(&removed, &releasing)
@@ -238,10 +241,14 @@ package final class EventLoop {
         }
     }
 
-    private func resumeDeferred(_ line: Int) {
-        beginShare()
+    private func resumeDeferred() {
         isResuming = true
-        defer { isResuming = false }
+        for line in lines.indices where !lines[line].isEmpty { resume(line) }
+        isResuming = false
+    }
+
+    private func resume(_ line: Int) {
+        beginShare()
         var served = 0
         for _ in 0..<lines[line].count {
             let source = lines[line][served]
@@ -251,6 +258,7 @@ package final class EventLoop {
             if isOverdue { break }
         }
         lines[line].removeFirst(served)
+        queued &-= served
     }
 
     private func beginShare() {
@@ -262,7 +270,7 @@ package final class EventLoop {
     }
 
     private func pollTimeout(_ maxWait: Interval) -> Int32 {
-        if lines.contains(where: { !$0.isEmpty }) { return 0 }
+        if queued > 0 { return 0 }
         var wait = maxWait
         if let wake = timers.nextWake() { wait = min(wait, wake - MonotonicClock.now()) }
         if wait == .max { return -1 }

@@ -169,7 +169,7 @@ final class H1Upstream: Connection {
         var reads = 0
         while isReadable, wantsInput {
             // An idle one must hear of its end before it is used again.
-            guard state == .idle || mayRead(after: reads, isBulk: isHeadComplete && state == .busy)
+            guard mayRead(after: reads, isBulk: isHeadComplete && state == .busy) || state == .idle
             else { return context.loop.defer(self) }
             reads += 1
             if let sink = bodySink {
