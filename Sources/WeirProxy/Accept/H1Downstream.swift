@@ -126,8 +126,6 @@ final class H1Downstream: DownstreamConnection {
         if !incoming.isEmpty, wantsInput { processIncoming() }
         if fd >= 0, isReadable { readReady() }
         context.flush()
-        // What `ready` would have done, had the connection not waited for this turn.
-        if fd >= 0, hasPeerEnded, state == .exchange { leaveIfAbandoned() }
         if state == .idle, proxy.isDraining, !isQueued { linger() }
     }
 
