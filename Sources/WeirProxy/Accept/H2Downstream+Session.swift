@@ -5,6 +5,10 @@ import WeirNet
 import WeirTelemetry
 
 extension H2Downstream: H2Owner {
+    private func stream(_ attached: H2Attachment?) -> Borrowed<H2Stream>? {
+        attached.map { Borrowed(opaque: $0) }
+    }
+
     func headArrived(_ id: Int32, _ text: UnsafeRawBufferPointer, isEnd: Bool) {
         let limits = listener.headLimits
         let exchange = proxy.takeExchange(fields: limits.maxFields)

@@ -233,10 +233,6 @@ final class H2Downstream: DownstreamConnection {
         }
     }
 
-    func stream(_ attached: H2Attachment?) -> Borrowed<H2Stream>? {
-        attached.map { Borrowed(opaque: $0) }
-    }
-
     // MARK: For streams
 
     func pay(_ id: Int32, _ count: Int) {
@@ -426,7 +422,10 @@ final class H2Downstream: DownstreamConnection {
         if now >= window.sendingEnds {
             // Nothing of all that was sent arrives, and a stream's end would not arrive either.
             let least = listener.settings.sendBytesPerWindow
-            if window.isTooSlowSending(bytesAcknowledged, least: least) { return close() }
+            if window.isTooSlowSending(bytesAcknowledged, least: least) {
+                forEachStream { $0.cutOff() }
+                return close()
+            }
             window.endSending()
         }
         watchSending()
@@ -457,12 +456,16 @@ final class H2Downstream: DownstreamConnection {
 
     override func listenerRemoved() { drain() }
 
-    override func cut() {
+    private func forEachStream(_ body: (H2Stream) -> Void) {
         var next = firstStream
         while let stream = next {
             next = stream.use { $0.next }
-            stream.use { $0.exchange?.refuse(.draining) }
+            stream.use(body)
         }
+    }
+
+    override func cut() {
+        forEachStream { $0.exchange?.refuse(.draining) }
         pump()
         session?.use { $0.terminate(.noError) }
         pump()

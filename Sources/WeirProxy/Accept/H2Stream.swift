@@ -388,7 +388,8 @@ final class H2Stream {
             || slowWindows >= connection.patience(with: id)
     }
 
-    private func cutOff() {
+    /// Ends the stream for its client's pace.
+    func cutOff() {
         if let exchange { exchange.downstreamTooSlow() } else { abort() }
     }
 }
