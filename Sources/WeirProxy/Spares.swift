@@ -33,11 +33,10 @@ struct Spares<Object: AnyObject>: ~Copyable {
 
     /// Removes them all, calling `body` with each in the order in which they came.
     mutating func drain(_ body: (Object) -> Void) {
-        for index in 0..<count {
-            memory[index]._withUnsafeGuaranteedRef(body)
-            memory[index].release()
-        }
-        count = 0
+        drain(while: {
+            body($0)
+            return true
+        })
     }
 
     /// Removes one after the other, in the order in which they came, until `body` is `false`.
