@@ -87,12 +87,12 @@ def test_ceilings_in_shadow_refuse_nobody_and_say_whom_they_would_have(weir, ups
     wanted = 2 if options else 3
     assert running.wait_log(6) and shadows(running).count(reason) == wanted
     assert shadows(running).count(None) == 6 - wanted
-    assert running.total("weir_would_refuse_total", reason=reason) == wanted
-    assert running.total("weir_would_refuse_total") == wanted
+    assert running.wait_total(wanted, "weir_would_refuse_total", reason=reason) == wanted
+    assert running.wait_total(wanted, "weir_would_refuse_total") == wanted
     assert running.total("weir_refusals_total") == 0 and waiting(running) == 0
     # Places in shadow come free like others.
     assert [running.get().status for _ in range(10)] == [200] * 10
-    assert running.total("weir_would_refuse_total") == wanted
+    assert running.wait_total(wanted, "weir_would_refuse_total") == wanted
 
 
 def test_a_limit_in_shadow_is_shown_and_refuses_nobody(weir, upstream, gate):
@@ -102,7 +102,7 @@ def test_a_limit_in_shadow_is_shown_and_refuses_nobody(weir, upstream, gate):
     until(lambda: running.status()["uptime_seconds"] > 0.3, "a tick of the control thread, which also answers")
     clients = [send(running, f"/{number}") for number in range(5)]
     behind.wait_requests(5)
-    assert running.total("weir_endpoint_would_exceed_total") == 3
+    assert running.wait_total(3, "weir_endpoint_would_exceed_total") == 3
     [endpoint] = running.status()["clusters"][0]["endpoints"]
     assert (endpoint["limit"], endpoint["shadow_limit"], endpoint["would_exceed"]) == (None, 2, 3)
     gate.open.set()
@@ -110,7 +110,7 @@ def test_a_limit_in_shadow_is_shown_and_refuses_nobody(weir, upstream, gate):
         assert client.read().status == 200
         client.close()
     assert running.wait_log(5) and sorted(shadows(running), key=str) == [None] * 2 + ["ceiling"] * 3
-    assert running.total("weir_would_refuse_total", reason="ceiling") == 3
+    assert running.wait_total(3, "weir_would_refuse_total", reason="ceiling") == 3
 
 
 def test_what_is_in_flight_counts_after_a_reload(weir, upstream, gate):

@@ -281,8 +281,8 @@ def test_fifty_calls_at_once_on_one_channel(site):
         requests = [b"%d" % number * (number * 50 + 1) for number in range(50)]
         calls = [call.future(request, timeout=patience(30)) for request in requests]
         assert [each.result() for each in calls] == requests
-    assert running.total("downstream_http2_connections_total") == 1
-    assert running.total("http_requests_total", code_class="2xx") == 150
+    assert running.wait_total(1, "downstream_http2_connections_total") == 1
+    assert running.wait_total(150, "http_requests_total", code_class="2xx") == 150
 
 
 @pytest.mark.slow

@@ -261,7 +261,7 @@ def test_an_answer_of_http_alone_has_no_status(weir, http2_upstream):
     assert call_raw(running).status == 503
     assert running.wait_log()[0].get("grpc_status") is None
     assert counted(running) == {}
-    assert running.total("upstream_requests_total", code_class="5xx") == 1
+    assert running.wait_total(1, "upstream_requests_total", code_class="5xx") == 1
 
 
 def test_a_call_that_is_cut_off_has_no_status(weir, http2_upstream):
@@ -421,7 +421,7 @@ def test_unavailable_is_tried_elsewhere(weir, server, dial):
     channel = dial(running)
     assert [ask(channel, "OK") for _ in range(10)] == ["OK"] * 10
     assert bad.calls >= 1 and good.calls == 10
-    assert running.total("upstream_retries_total") == bad.calls
+    assert running.wait_total(bad.calls, "upstream_retries_total") == bad.calls
     lines = running.wait_log(10)
     assert {line["grpc_status"] for line in lines} == {"OK"}
     assert sum(line["attempts"] for line in lines) == 10 + bad.calls

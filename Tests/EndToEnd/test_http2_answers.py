@@ -214,7 +214,7 @@ def test_refusals_are_answers_and_the_connection_goes_on(pair):
         assert client.get("/up").status == 200
         assert not client.goaways
     assert [request.target for request in behind.requests] == ["/limited", "/up"]
-    assert running.total("weir_refusals_total", reason="body_too_large") == 2
+    assert running.wait_total(2, "weir_refusals_total", reason="body_too_large") == 2
 
 
 def test_an_endpoint_out_of_reach_is_told(pair):

@@ -149,7 +149,7 @@ def test_h2load(site):
     text = run(program("h2load"), "-n", 2000, "-c", 4, "-m", 10, f"{url}/a").decode()
     assert "2000 succeeded, 0 failed, 0 errored, 0 timeout" in text, text
     assert re.search(r"status codes: 2000 2xx, 0 3xx, 0 4xx, 0 5xx", text), text
-    assert running.total("http_requests_total", code_class="2xx") == 2000
+    assert running.wait_total(2000, "http_requests_total", code_class="2xx") == 2000
     assert len(behind.requests) == 2000
     text = run(program("h2load"), "-n", 16, "-c", 2, "-m", 4, f"{url}/large").decode()
     assert "16 succeeded, 0 failed" in text, text
@@ -184,7 +184,7 @@ def test_httpx(secure, authority):
         got = client.get(f"{url}/c")
         assert got.headers["via"] == "1.1 weir"
     assert behind.requests[-1].one("cookie") == "a=1; b=2"
-    assert running.total("downstream_http2_connections_total") == 1
+    assert running.wait_total(1, "downstream_http2_connections_total") == 1
 
 
 def test_httpx_many_at_once(secure, authority):
@@ -200,7 +200,7 @@ def test_httpx_many_at_once(secure, authority):
                 assert got.json() == said("POST", f"/{number}", bodies[number])
 
     asyncio.run(main())
-    assert running.total("http_requests_total", code_class="2xx") == 60
+    assert running.wait_total(60, "http_requests_total", code_class="2xx") == 60
 
 
 # node

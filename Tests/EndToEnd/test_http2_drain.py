@@ -230,7 +230,7 @@ def test_ten_reloads_under_load_lose_nothing(weir, upstream):
             running.reload(settings(number))
             until(lambda: sum(load.served) > before + 40 or load.wrong, "requests flow")
     load.check()
-    assert running.total("downstream_http2_connections_total") == 4, "none had to go"
+    assert running.wait_total(4, "downstream_http2_connections_total") == 4, "none had to go"
 
 
 def test_a_listener_that_ends_under_load_loses_nothing(weir, upstream):

@@ -209,7 +209,7 @@ def test_a_small_head_that_means_a_large_one(pair, references):
         if references > 100:
             client.expect_close()
             assert client.goaways[-1].error_code == ENHANCE_YOUR_CALM
-            assert running.total("weir_refusals_total", reason="head_too_large") == 1
+            assert running.wait_total(1, "weir_refusals_total", reason="head_too_large") == 1
         assert running.resident - before < patience(16 * MIB)
     assert not asked(behind)
 

@@ -333,7 +333,7 @@ def test_a_window_that_stays_shut_resets_the_stream(pair):
         assert answer.body == body, "the connection goes on"
     (line,) = running.wait_log(1, lambda line: line["path"] == "/stalled")
     assert line["reason"] == "client_too_slow"
-    assert running.total("weir_refusals_total", reason="client_too_slow") == 1
+    assert running.wait_total(1, "weir_refusals_total", reason="client_too_slow") == 1
     until(lambda: running.total("http_requests_in_flight") == 0, "nothing is left")
 
 
@@ -364,7 +364,7 @@ def test_a_body_that_stalls_costs_the_endpoint_nothing(pair):
         assert client.get("/quick").status == 200
     assert {request.target for request in behind.requests} == {"/quick"}
     assert len(behind.connections) == 1
-    assert running.total("weir_refusals_total", reason="client_too_slow") == 20
+    assert running.wait_total(20, "weir_refusals_total", reason="client_too_slow") == 20
 
 
 def test_a_body_that_stalls_half_way_ends_the_attempt(weir, upstream):

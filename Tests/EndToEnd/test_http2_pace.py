@@ -357,7 +357,7 @@ def test_requests_that_their_client_spoils_are_a_flood(pair, way):
                 break
         assert len(behind.requests) < 200
         client.expect_close(ENHANCE_YOUR_CALM)
-    assert running.total("downstream_http2_floods_total") == 1
+    assert running.wait_total(1, "downstream_http2_floods_total") == 1
 
 
 def test_a_few_spoilt_requests_are_none(pair):

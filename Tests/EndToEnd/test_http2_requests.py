@@ -259,9 +259,9 @@ def test_fifty_streams_at_once_are_answered_each_on_its_own(site):
         for number, (body, stream) in opened.items():
             answer = client.read(stream)
             assert (answer.status, answer.body) == (200, b"/%d" % number + (body or b""))
-    assert running.total("downstream_connections_total") == 1
-    assert running.total("downstream_http2_connections_total") == 1
-    assert running.total("http_requests_total", code_class="2xx") == 50
+    assert running.wait_total(1, "downstream_connections_total") == 1
+    assert running.wait_total(1, "downstream_http2_connections_total") == 1
+    assert running.wait_total(50, "http_requests_total", code_class="2xx") == 50
 
 
 def test_a_slow_answer_holds_nobody_up(site):
@@ -363,9 +363,9 @@ def test_connections_are_counted(site):
     with connect() as client, connect() as other:
         for one in (client, other, client):
             assert one.get().status == 200
-        assert running.total("downstream_http2_connections_total") == 2
-        assert running.total("downstream_connections") == 2
-        assert running.total("http_requests_total", code_class="2xx") == 3
+        assert running.wait_total(2, "downstream_http2_connections_total") == 2
+        assert running.wait_total(2, "downstream_connections") == 2
+        assert running.wait_total(3, "http_requests_total", code_class="2xx") == 3
     until(lambda: running.total("downstream_connections") == 0, "they are gone")
     assert running.total("http_requests_in_flight") == 0
     assert len({request.one("x-request-id") for request in behind.requests}) == 3

@@ -361,7 +361,7 @@ def test_many_clients_share_a_connection(site, speak):
         thread.join()
     assert statuses == [200] * 40
     assert len(behind.connections) == 1
-    assert running.total("upstream_connections") == 1
+    assert running.wait_total(1, "upstream_connections") == 1
     assert speak(running).get().status == 200
     assert len(behind.connections) == 1, "it is kept"
 
@@ -453,7 +453,7 @@ def test_an_endpoint_that_does_not_agree_on_http_2(weir, upstream, authority, pr
         answer = running.get()
         assert (answer.status, answer.reason) == (502, "upstream_connect")
         assert "does not speak HTTP/2" in running.stderr
-        assert running.total("upstream_failures_total", reason="connect") == 1
+        assert running.wait_total(1, "upstream_failures_total", reason="connect") == 1
         assert not behind.requests
 
 
@@ -483,4 +483,4 @@ def test_the_log_and_the_metrics_say_the_same_as_of_http_1(site, speak):
     assert line["bytes_in"] >= 500 and line["bytes_out"] >= 1000
     assert all(value is None or value >= 0 for value in line["ms"].values())
     until(lambda: running.total("http_requests_in_flight") == 0, "it is over")
-    assert running.total("http_requests_total", code_class="2xx") == 1
+    assert running.wait_total(1, "http_requests_total", code_class="2xx") == 1

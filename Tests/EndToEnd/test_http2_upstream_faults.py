@@ -73,7 +73,7 @@ def test_a_stream_that_is_reset_before_its_answer(site, code):
         gate.open.set()
         assert client.read(held).body == b"held"
     assert len(behind.connections) == 1 and len(behind.requests) == 3
-    assert running.total("upstream_failures_total", reason="reset") == 1
+    assert running.wait_total(1, "upstream_failures_total", reason="reset") == 1
 
 
 def test_a_stream_that_is_reset_was_heard_and_is_not_sent_again(site):
@@ -131,7 +131,7 @@ def test_what_is_refused_is_sent_again_once(site, method, body):
     assert (answer.status, answer.body) == (200, body or b"ok")
     assert [call.path for call in behind.requests] == ["/", "/refused", "/refused"]
     assert [bytes(call.body) for call in behind.requests[1:]] == [body or b""] * 2
-    assert running.total("upstream_replays_total") == 1
+    assert running.wait_total(1, "upstream_replays_total") == 1
     assert running.wait_log(2)[1]["reason"] is None
 
 
@@ -254,7 +254,7 @@ def test_a_broken_answer_ends_its_stream_alone(site, case):
         gate.open.set()
         assert client.read(held).body == b"held"
     assert len(behind.connections) == 1 and len(behind.requests) == 2
-    assert running.total("upstream_failures_total", reason="protocol") == 1
+    assert running.wait_total(1, "upstream_failures_total", reason="protocol") == 1
 
 
 @pytest.mark.parametrize("body", [b"too long", b"x"])

@@ -270,7 +270,7 @@ def test_a_failed_attempt_goes_to_another_endpoint(weir, http2_upstream):
     for _ in range(6):
         assert running.get().status == 200
     assert len(good.requests) == 6 and bad.requests
-    assert running.total("upstream_retries_total") == len(bad.requests)
+    assert running.wait_total(len(bad.requests), "upstream_retries_total") == len(bad.requests)
     assert len(bad.connections) == 1
 
 

@@ -141,7 +141,7 @@ def test_probes_are_counted_nowhere(weir, endpoint):
     assert running.total("upstream_connections") == 0
     assert running.get().status == 200
     assert len(running.wait_log()) == 1
-    assert running.total("upstream_attempts_total") == 1
+    assert running.wait_total(1, "upstream_attempts_total") == 1
 
 
 # What makes well and sick
@@ -154,7 +154,7 @@ def test_a_check_takes_out_and_puts_back(weir, endpoint, way):
     bad.mood.probed = sick
     wait_sick(running, bad)
     assert endpoints(running)[bad.address]["reason"] == "health_check"
-    assert running.total("weir_endpoint_state", endpoint=bad.address, state="unhealthy") == 1
+    assert running.wait_total(1, "weir_endpoint_state", endpoint=bad.address, state="unhealthy") == 1
     before = bad.mood.calls
     assert set(ask(running, 10)) == {200} and bad.mood.calls == before
     assert state(running, good) == "available"

@@ -382,7 +382,7 @@ def test_the_log_and_the_metrics_know_tunnels(site, speak):
     assert (line["status"], line["method"], line["path"]) == (101, "GET", "/chat?q=1")
     assert (line["endpoint"], line["attempts"], line["reason"]) == (behind.address, 1, None)
     assert line["bytes_in"] >= 5000 and line["bytes_out"] >= 5000
-    assert running.total("http_requests_total", code_class="1xx") == 1
+    assert running.wait_total(1, "http_requests_total", code_class="1xx") == 1
 
 
 # A real client

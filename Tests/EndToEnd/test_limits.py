@@ -48,7 +48,7 @@ def test_a_refusal_says_why_and_how_long(weir, upstream):
     assert problem["type"].endswith("quota-exceeded")
     line = running.wait_log(1, lambda line: line["reason"] == "rate_limited")[0]
     assert line["tenant"] == "a" and line["attempts"] == 0 and line["rule"] == "free"
-    assert running.total("weir_refusals_total", reason="rate_limited") == 1
+    assert running.wait_total(1, "weir_refusals_total", reason="rate_limited") == 1
 
 
 def test_answers_tell_what_is_left(weir, upstream):
@@ -171,7 +171,7 @@ def test_shadow_counts_and_refuses_nobody(weir, upstream):
     rule = {"key": "route", "rate": "1/h", "burst": 2, "mode": "shadow"}
     running = weir(settings(upstream(), [forward(rate_limits=[rule])]))
     assert statuses(running, 5) == [200] * 5
-    assert running.total("weir_would_refuse_total", reason="rate_limited") == 3
+    assert running.wait_total(3, "weir_would_refuse_total", reason="rate_limited") == 3
     assert running.total("weir_refusals_total") == 0
     lines = running.wait_log(5)
     assert sum(line.get("would_refuse") == "rate_limited" for line in lines) == 3

@@ -71,7 +71,7 @@ def test_without_the_header_there_is_no_answer(weir, upstream, version, header):
     with Client(running.edge) as client:
         client.send(header + b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         client.to_end(lambda piece: pytest.fail(f"an answer: {piece}"))
-    assert running.total("downstream_connections_refused_total", reason="proxy_protocol") == 1
+    assert running.wait_total(1, "downstream_connections_refused_total", reason="proxy_protocol") == 1
     assert not behind.requests
 
 
@@ -197,7 +197,7 @@ def test_health_checks_say_that_weir_speaks_for_itself(weir, upstream):
     running = weir(settings(upstream(handle=handle), None, proxy_protocol="v2", health_check=check))
     until(lambda: headers, "a probe comes")
     assert headers[0].startswith(SIGNATURE + b"\x21\x00\x00\x00")
-    assert running.total("weir_endpoint_state", cluster="main", state="available") == 1
+    assert running.wait_total(1, "weir_endpoint_state", cluster="main", state="available") == 1
 
 
 # Connections of one address
@@ -213,7 +213,7 @@ def test_an_address_has_so_many_connections(weir, upstream):
         answer = refused.read()
         assert (answer.status, answer.reason) == (503, "ceiling")
         refused.expect_end()
-    assert running.total("downstream_connections_refused_total", reason="max_connections_per_ip") == 1
+    assert running.wait_total(1, "downstream_connections_refused_total", reason="max_connections_per_ip") == 1
     kept.pop().close()
     until(lambda: running.get().status == 200, "its place is free again")
     for client in kept:

@@ -34,7 +34,7 @@ def test_a_failed_attempt_goes_to_another_endpoint(weir, upstream):
         assert running.get().status == 200
     assert len(good.requests) == 6
     assert 1 <= len(bad.requests) <= 6
-    assert running.total("upstream_retries_total") == len(bad.requests)
+    assert running.wait_total(len(bad.requests), "upstream_retries_total") == len(bad.requests)
     lines = running.wait_log(6)
     assert {line["attempts"] for line in lines} <= {1, 2}
     assert sum(line["attempts"] for line in lines) == 6 + len(bad.requests)
@@ -143,7 +143,7 @@ def test_with_everything_failing_attempts_stay_within_the_budget(weir, upstream)
     for _ in range(200):
         assert running.get().status == 503
     assert 200 <= len(behind.requests) <= 200 * 1.12
-    assert running.total("upstream_retries_over_budget_total") >= 170
+    running.wait_total(170, "upstream_retries_over_budget_total")
 
 
 def test_retries_of_two_weirs_in_a_row_do_not_multiply(weir, upstream):
@@ -279,7 +279,7 @@ def test_hedges_in_shadow_are_counted_and_not_sent(weir, upstream):
         client.request(path="/slow")
         assert client.read().body == b"here"
     assert sum(len(each.requests) for each in behind) == 61
-    assert running.total("upstream_would_hedge_total") == 1
+    assert running.wait_total(1, "upstream_would_hedge_total") == 1
     assert running.total("upstream_hedges_total") == 0
     assert running.total("weir_endpoint_in_flight") == 0
     [line] = running.wait_log(1, lambda line: line["path"] == "/slow")
@@ -296,8 +296,8 @@ def test_a_shadow_of_max_retries_says_which_it_would_not_have_made(weir, upstrea
     assert len(behind.requests) == 2, "it is made"
     [line] = running.wait_log(1)
     assert line["would_not_retry"] == "ceiling" and "would_refuse" not in line
-    assert running.total("upstream_would_not_retry_total") == 1
-    assert running.total("upstream_retries_total") == 1
+    assert running.wait_total(1, "upstream_would_not_retry_total") == 1
+    assert running.wait_total(1, "upstream_retries_total") == 1
 
 
 def test_a_client_that_leaves_before_its_retry_gives_its_place_back(weir, upstream):

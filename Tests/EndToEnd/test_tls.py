@@ -61,7 +61,7 @@ def test_requests_over_tls(weir, upstream, authority, shop, versions, name):
     requests = behind.wait_requests(3)
     assert {request.one("x-forwarded-proto") for request in requests} == {"https"}
     assert {line["tls"] for line in running.wait_log(3)} == {name}
-    assert running.total("downstream_tls_handshakes_total", result="full") == 1
+    assert running.wait_total(1, "downstream_tls_handshakes_total", result="full") == 1
 
 
 def test_curl_over_tls(weir, upstream, authority, shop):
@@ -111,7 +111,7 @@ def test_old_versions_are_refused(weir, upstream, shop):
     for version in ("-tls1", "-tls1_1", "-tls1_2"):
         done = subprocess.run([*command, version], input=b"", capture_output=True, timeout=patience(20))
         assert b"alert protocol version" in done.stderr, done.stderr
-    assert running.total("downstream_tls_handshakes_total", result="failed") == 3
+    assert running.wait_total(3, "downstream_tls_handshakes_total", result="failed") == 3
 
 
 def test_certificates_are_picked_by_name(weir, upstream, authority, shop):
@@ -163,7 +163,7 @@ def test_sessions_are_resumed_at_any_worker_and_after_a_reload(weir, upstream, a
         assert reused
     running.reload(settings(behind, shop, limits={"idle_timeout": "50s"}) | {"runtime": {"workers": 3}})
     assert visit(session)[0]
-    assert running.total("downstream_tls_handshakes_total", result="resumed") == 9
+    assert running.wait_total(9, "downstream_tls_handshakes_total", result="resumed") == 9
 
 
 @pytest.mark.parametrize("versions", [V12, V13])
@@ -182,7 +182,7 @@ def test_clients_must_show_a_certificate(weir, upstream, authority, shop, tmp_pa
     assert re.fullmatch(
         r'Hash=[0-9a-f]{64};Subject="CN=billing,O=Test\\\\, Inc";URI=spiffe://test/billing;DNS=billing.test', told
     ), told
-    assert running.total("downstream_tls_handshakes_total", result="failed") == 2
+    assert running.wait_total(2, "downstream_tls_handshakes_total", result="failed") == 2
 
 
 @pytest.mark.parametrize("versions", [V12, V13])
@@ -403,7 +403,7 @@ def test_what_is_no_handshake_is_closed(weir, upstream, authority, shop, bytes_s
         client.to_end(lambda piece: None)
     assert status(running, authority.client()) == 200
     until(lambda: running.total("downstream_tls_handshakes_total", result="failed") == 1, "it is counted")
-    assert running.total("http_requests_total") == 1
+    assert running.wait_total(1, "http_requests_total") == 1
 
 
 def test_a_slow_handshake_is_closed(weir, upstream, authority, shop):

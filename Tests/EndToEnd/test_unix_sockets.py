@@ -85,7 +85,7 @@ def test_an_endpoint(weir, upstream, tmp_path):
     assert {request.one("host") for request in behind.requests} == {"localhost"}
     assert len(behind.connections) == 1, "it is kept"
     assert running.wait_log(5)[0]["endpoint"] == f"unix:{path}"
-    assert running.total("weir_endpoint_state", endpoint=f"unix:{path}", state="available") == 1
+    assert running.wait_total(1, "weir_endpoint_state", endpoint=f"unix:{path}", state="available") == 1
     behind.stop()
     path.unlink()
     assert running.get().reason in ("upstream_connect", "no_endpoint")

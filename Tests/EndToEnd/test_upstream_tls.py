@@ -71,7 +71,7 @@ def test_strangers_are_not_believed(weir, endpoint, authority, tmp_path):
     running = weir(settings(behind, {"ca": str(stranger.certificate), "server_name": "origin.test"}))
     assert refusal(running) == (502, "upstream_connect")
     assert "no TLS handshake with an endpoint: certificate verify failed" in running.stderr
-    assert running.total("upstream_failures_total", reason="connect") == 1
+    assert running.wait_total(1, "upstream_failures_total", reason="connect") == 1
     assert not behind.requests
 
 
@@ -149,7 +149,7 @@ def test_a_handshake_that_never_ends_is_given_up(weir, upstream):
     behind = upstream(handle=lambda connection: connection.wait_closed())
     running = weir(settings(behind, {"verify": False}, connect_timeout="200ms"))
     assert refusal(running) == (504, "upstream_connect")
-    assert running.total("upstream_failures_total", reason="connect_timeout") == 1
+    assert running.wait_total(1, "upstream_failures_total", reason="connect_timeout") == 1
 
 
 def test_another_endpoint_is_tried(weir, endpoint, upstream, authority):
@@ -199,7 +199,7 @@ def test_health_checks_speak_tls(weir, endpoint, authority):
     running = weir(settings(behind, {"ca": str(authority.certificate)}, health_check=check))
     until(lambda: probes, "a probe comes")
     assert probes[0].startswith(b"GET /healthz HTTP/1.1\r\n")
-    assert running.total("weir_endpoint_state", cluster="main", state="available") == 1
+    assert running.wait_total(1, "weir_endpoint_state", cluster="main", state="available") == 1
     running.reload(settings(behind, {"server_name": "wrong.test"}, health_check=check))
     until(
         lambda: running.total("weir_endpoint_state", cluster="main", state="unhealthy") == 1,

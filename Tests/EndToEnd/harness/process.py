@@ -214,6 +214,11 @@ class Weir:
         wanted = {(key, str(value)) for key, value in labels.items()}
         return sum(v for (n, have), v in self.metrics().items() if n == name and wanted <= have)
 
+    def wait_total(self, least, name, **labels):
+        """The sum, once it is `least` or more: a request is counted a moment after its answer left."""
+        until(lambda: self.total(name, **labels) >= least, f"{name} is {least}")
+        return self.total(name, **labels)
+
     # What it leaves and takes
 
     def log(self):
