@@ -43,4 +43,15 @@ enum Descriptors {
         }
         return min(wanted, possible)
     }
+
+    /// Has the kernel's table of this process's descriptors hold what so many connections need.
+    ///
+    /// The table doubles as it fills, and where a process has several threads each doubling waits
+    /// until no CPU can still be looking at the old one (`expand_files` in Linux): a worker that
+    /// opens a socket then serves nobody for 5 to 25 ms, just when many come at once.
+    static func makeRoom(for connections: Int) {
+        let highest = min(2 * connections + reserve, limit()) - 1
+        let copy = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, Int32(clamping: highest))
+        if copy >= 0 { _ = close(copy) }
+    }
 }

@@ -86,8 +86,9 @@ package final class Server {
         registry = CounterRegistry(
             workers: workerCount, refusalCodes: Refusal.allCases.map(\.code))
         sockets = ListenerSockets(workers: workerCount)
-        budget = ConnectionBudget(
-            limit: Descriptors.connections(configuration, descriptors: descriptors))
+        let connections = Descriptors.connections(configuration, descriptors: descriptors)
+        Descriptors.makeRoom(for: connections)
+        budget = ConnectionBudget(limit: connections)
         lastReload = ReloadResult(isSuccess: true, trigger: "start", lines: ["started"], at: 0)
         do {
             loop = try EventLoop()
@@ -226,9 +227,10 @@ package final class Server {
         watchFiles()
         generation += 1
         adoptedAt = loop.wallClock.unixNanoseconds(loop.now)
-        budget.setLimit(
-            Descriptors.connections(
-                adopted, descriptors: Descriptors.limit(), isNews: isNews))
+        let connections = Descriptors.connections(
+            adopted, descriptors: Descriptors.limit(), isNews: isNews)
+        Descriptors.makeRoom(for: connections)
+        budget.setLimit(connections)
         names?.watch(NameDirectory.names(adopted))
         distribute()
     }

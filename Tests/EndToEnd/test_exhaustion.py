@@ -120,6 +120,19 @@ def test_connection_ceiling(weir, upstream):
     works_again(running)
 
 
+def test_descriptors_have_their_room_before_they_are_needed(weir, upstream):
+    """Linux has a thread wait for all CPUs where its process's table of them has to grow."""
+
+    def settings(most):
+        return configuration([cluster("main", behind)], runtime={"max_connections": most})
+
+    behind = upstream()
+    running = weir(settings(500))
+    assert running.room_for_files >= 1000
+    running.reload(settings(1500))
+    assert running.room_for_files >= 3000
+
+
 def test_buffer_memory_ceiling(weir, upstream):
     """Many stalled bodies may not take more than the configured memory."""
     go = threading.Event()

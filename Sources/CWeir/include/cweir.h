@@ -31,6 +31,8 @@ int cweir_pipe(int ends[2], int size);
 int cweir_become(const char *name, uint32_t user, uint32_t group);
 void cweir_name_thread(const char *name);
 int cweir_errno(void);
+/// Has all threads use one heap, which grows in large steps. To be called before there are any.
+void cweir_set_up_heap(void);
 /// Bytes the heap has handed out and not got back (mallinfo2), for memory tests and metrics.
 size_t cweir_heap_in_use(void);
 

@@ -75,14 +75,15 @@ final class H1Downstream: DownstreamConnection {
     override func readReady() {
         var reads = 0
         while isReadable, wantsInput {
-            guard mayRead(after: reads, isBulk: state == .exchange), !hasHadItsShare else {
-                return context.loop.defer(self)
+            // What a client of HTTP/2 begins with costs more than what the others go on with.
+            let isBulk = isFresh || state == .exchange
+            guard mayRead(after: reads, isBulk: isBulk), !hasHadItsShare else {
+                return context.loop.defer(self, isNew: isFresh)
             }
             reads += 1
             // What a client of HTTP/2 begins with may be a hundred requests.
             switch receive(
-                atMost: isFresh
-                    ? H2Downstream.readSize(in: context.loop) : StreamContext.readBufferSize)
+                atMost: isFresh ? H2Downstream.firstReadSize : StreamContext.readBufferSize)
             {
             case .bytes(let count):
                 proxy.counters.add(.bytesReceived, UInt64(count))

@@ -18,8 +18,6 @@ final class H2Downstream: DownstreamConnection {
 
     /// Bytes of a read while bodies come, which cost less than heads.
     private static let bodyReadSize = 64 << 10
-    /// Requests that are sent on their way between two looks at whether the turn has taken long.
-    private static let requestsAtOnce = 4
     /// Windows of `send_timeout` for which a client with a large window is waited for.
     private static let mostPatience = 10
     /// How long a client that does not answer a ping is given to learn of the connection's end.
@@ -32,8 +30,7 @@ final class H2Downstream: DownstreamConnection {
     let workspace: H2Session.Workspace
     private var isBusy = false
     private var isPumpDue = false
-    private var firstStream: Borrowed<H2Stream>?
-    private var streamCount = 0
+    private var streams = LinkedList<H2Stream>()
     /// Streams whose requests have come and are still to be sent on their way.
     var arrived = Spares<H2Stream>()
     /// Bytes of bodies in what is being received.
@@ -46,9 +43,8 @@ final class H2Downstream: DownstreamConnection {
     private var deadlines = Deadlines()
     /// What the client takes of what is queued.
     private var window = ProgressWindow()
-    /// Bytes of answers that wait in streams, and as many as may.
-    var held = 0
-    private static let mostHeld = 1 << 20
+    /// Bytes of answers that wait in streams.
+    var held = H2Held()
     private var headNumber: UInt64 = 0
     /// The last stream is to be named, and has been.
     private var isGoodbyeDue = false
@@ -111,8 +107,7 @@ final class H2Downstream: DownstreamConnection {
                 return context.loop.defer(self)
             }
             reads += 1
-            let size = readsBodies ? Self.bodyReadSize : Self.readSize(in: context.loop)
-            switch receive(atMost: size) {
+            switch receive(atMost: readsBodies ? Self.bodyReadSize : Self.readSize) {
             case .bytes(let count):
                 proxy.counters.add(.bytesReceived, UInt64(count))
                 bodyBytes = 0
@@ -124,9 +119,10 @@ final class H2Downstream: DownstreamConnection {
         }
     }
 
+    /// Bytes of the first read: more than a request or two.
+    static let firstReadSize = 512
     /// Bytes of a read: what a flood may ask for before it is judged and others have their turn.
-    /// In a turn that has taken long already it is still more than a request or two.
-    static func readSize(in loop: EventLoop) -> Int { loop.isLate ? 512 : 4 << 10 }
+    private static let readSize = 1 << 10
 
     override func resume() {
         readReady()
@@ -137,13 +133,9 @@ final class H2Downstream: DownstreamConnection {
     private func sendArrived(isUrgent: Bool = false) {
         guard !arrived.isEmpty, !isBusy else { return }
         isBusy = true
-        let count = arrived.count
-        var sent = 0
         arrived.drain {
             $0.proceed()
-            sent += 1
-            return isUrgent || sent % Self.requestsAtOnce != 1 || sent == count
-                || !context.loop.isOverdue
+            return isUrgent || !context.loop.isOverdue
         }
         isBusy = false
         context.flush()
@@ -182,7 +174,7 @@ final class H2Downstream: DownstreamConnection {
     }
 
     private func dropStreams() {
-        while let stream = firstStream {
+        while let stream = streams.first {
             stream.use {
                 let id = $0.id
                 session?.use { $0.attach(nil, to: id) }
@@ -197,35 +189,21 @@ final class H2Downstream: DownstreamConnection {
     func openStream(_ id: Int32, isEnd: Bool) -> Borrowed<H2Stream> {
         let reference = proxy.takeStream(on: self)
         session?.use { $0.attach(reference.toOpaque(), to: id) }
-        streamCount += 1
         deadlines.idle = .distantFuture
         let stream = Borrowed<H2Stream>(opaque: reference.toOpaque())
-        stream.use {
-            $0.open(id, on: self, isEnd: isEnd)
-            $0.previous = nil
-            $0.next = firstStream
-        }
-        firstStream?.use { $0.previous = stream }
-        firstStream = stream
+        stream.use { $0.open(id, on: self, isEnd: isEnd) }
+        streams.insert(stream)
         return stream
     }
 
     /// The stream is over, whether its exchange is or not.
     func drop(_ stream: H2Stream) {
-        if let previous = stream.previous {
-            previous.use { $0.next = stream.next }
-        } else {
-            firstStream = stream.next
-        }
-        stream.next?.use { $0.previous = stream.previous }
-        stream.next = nil
-        stream.previous = nil
-        streamCount -= 1
+        streams.remove(stream)
         if stream.isWaiting { _ = arrived.remove(stream) }
         stream.close()
         // Handlers further up the stack may still refer to it.
         proxy.retire(.passUnretained(stream))
-        guard streamCount == 0 else { return }
+        guard streams.isEmpty else { return }
         if state == .leaving {
             schedulePump()
         } else {
@@ -258,11 +236,11 @@ final class H2Downstream: DownstreamConnection {
     /// as far as others do not wait for the same.
     func room(of id: Int32, atMost most: Int) -> Int {
         guard queuedBytes == 0, let session else { return 0 }
-        return session.use { min(most, $0.window(of: id), min($0.window, Self.mostHeld) - held) }
+        return session.use { held.room(of: id, atMost: most, in: $0) }
     }
 
     /// There is no room for anybody.
-    var isFull: Bool { queuedBytes > 0 || held >= Self.mostHeld }
+    var isFull: Bool { queuedBytes > 0 || held.isFull }
 
     func respond(_ id: Int32, hasBody: Bool) {
         session?.use {
@@ -332,7 +310,7 @@ final class H2Downstream: DownstreamConnection {
         guard queuedBytes == 0 else { return watchSending() }
         window.endSending()
         let isDone =
-            hasSaidGoodbye && streamCount == 0 && !session.use { $0.wantsToSend || $0.isInHead }
+            hasSaidGoodbye && streams.isEmpty && !session.use { $0.wantsToSend || $0.isInHead }
         if session.use({ $0.isOver }) || isDone { linger() }
     }
 
@@ -408,28 +386,39 @@ final class H2Downstream: DownstreamConnection {
 
     private func checkPaces() {
         deadlines.pace = .distantFuture
-        var next = firstStream
-        while let stream = next {
-            next = stream.use { $0.next }
-            let soonest = stream.use { $0.checkPace() }
+        let isDone = streams.forEach { stream in
+            let soonest = stream.checkPace()
             // What ends here may have set the deadline for another.
             deadlines.pace = min(deadlines.pace, soonest)
             // Each that is cut off costs its endpoint a connection: the others are looked at anon.
-            if soonest == .distantFuture, context.loop.isOverdue { deadlines.pace = now }
-            if deadlines.pace == now { return schedulePump() }
+            return soonest != .distantFuture || !context.loop.isOverdue
+        }
+        guard isDone else {
+            deadlines.pace = now
+            return schedulePump()
         }
         guard queuedBytes > 0 else { return schedulePump() }
         if now >= window.sendingEnds {
             // Nothing of all that was sent arrives, and a stream's end would not arrive either.
             let least = listener.settings.sendBytesPerWindow
             if window.isTooSlowSending(bytesAcknowledged, least: least) {
-                forEachStream { $0.cutOff() }
+                guard cutOffRequests() else { return deadlines.pace = now }
                 return close()
             }
             window.endSending()
         }
         watchSending()
         checkPace(at: window.sendingEnds)
+    }
+
+    /// Ends the requests of a client that takes nothing, as many as there is time for in this turn;
+    /// `false` where some are left.
+    private func cutOffRequests() -> Bool {
+        streams.forEach {
+            guard $0.exchange != nil else { return true }
+            $0.cutOff()
+            return !context.loop.isOverdue
+        }
     }
 
     // MARK: The end
@@ -456,16 +445,11 @@ final class H2Downstream: DownstreamConnection {
 
     override func listenerRemoved() { drain() }
 
-    private func forEachStream(_ body: (H2Stream) -> Void) {
-        var next = firstStream
-        while let stream = next {
-            next = stream.use { $0.next }
-            stream.use(body)
-        }
-    }
-
     override func cut() {
-        forEachStream { $0.exchange?.refuse(.draining) }
+        streams.forEach {
+            $0.exchange?.refuse(.draining)
+            return true
+        }
         pump()
         session?.use { $0.terminate(.noError) }
         pump()

@@ -9,7 +9,7 @@ import WeirTime
 /// connection of the worker, once this one is over.
 ///
 /// It outlives its exchange: what the exchange has sent waits here for the client's windows.
-final class H2Stream {
+final class H2Stream: Linked {
     private(set) var id: Int32 = 0
     // Not counted: a connection outlives its streams.
     private var connection: Borrowed<H2Downstream>
@@ -127,7 +127,7 @@ final class H2Stream {
         isOver = true
         isWaiting = false
         isWritten = false
-        connection.use { $0.held -= pool.use { output.clear(pool: $0) } }
+        connection.use { $0.held.bytes -= pool.use { output.clear(pool: $0) } }
         let ended = exchange
         exchange = nil
         ended?.downstreamGone()
@@ -228,7 +228,7 @@ final class H2Stream {
         // A part that is missing must not go unnoticed; the exchange is told after this handler.
         guard isAdded || output.isLost else { return }
         connection.use {
-            if isAdded { $0.held += bytes.count }
+            if isAdded { $0.held.bytes += bytes.count }
             $0.hasWritten(self)
             if output.count >= H2Output.enough { $0.pump() }
             output.holdUp(isFull: $0.isFull)
@@ -284,7 +284,7 @@ final class H2Stream {
     func copy(_ count: Int, into out: inout ByteWriter) {
         pool.use { output.copy(count, into: &out, pool: $0) }
         connection.use {
-            $0.held -= count
+            $0.held.bytes -= count
             if output.isHeldUp { $0.willSettle(self) }
         }
     }

@@ -8,7 +8,7 @@ import WeirTime
 /// One call on an HTTP/2 connection. Used again for another one, once this one is over.
 ///
 ///     waiting (for the connection) --> sent --> answered --> over
-final class H2Call {
+final class H2Call: Linked {
     /// The stream's number; 0 before the request is sent.
     private(set) var id: Int32 = 0
     // Not counted: a connection outlives its calls.
@@ -288,7 +288,7 @@ final class H2Call {
     /// The stream is over.
     func close(_ failure: AttemptFailure) {
         isOver = true
-        connection.use { $0.held -= pool.use { output.clear(pool: $0) } }
+        connection.use { $0.held.bytes -= pool.use { output.clear(pool: $0) } }
         fail(failure)
         resumeReading()
     }
@@ -301,7 +301,7 @@ final class H2Call {
     func copy(_ count: Int, into out: inout ByteWriter) {
         pool.use { output.copy(count, into: &out, pool: $0) }
         connection.use {
-            $0.held -= count
+            $0.held.bytes -= count
             if output.isHeldUp { $0.willSettle(self) }
         }
     }

@@ -21,7 +21,6 @@ final class H2Upstream: Connection {
     private static let lastNumber = Int32.max - 1000
     /// How often a connection that is to end looks whether anybody still waits for its calls.
     private static let leaveTime = Interval.seconds(2)
-    private static let mostHeld = 1 << 20
     /// Bytes of bodies that may come unasked; calls have windows of their own.
     private static let window = 16 << 20
     static let headLimits = HeadLimits(
@@ -38,8 +37,7 @@ final class H2Upstream: Connection {
     private var session: Borrowed<H2Session>?
     private var isBusy = false
     private var isPumpDue = false
-    private var firstCall: Borrowed<H2Call>?
-    private(set) var callCount = 0
+    private(set) var calls = LinkedList<H2Call>()
     /// Calls at once that the endpoint takes here.
     private var limit = 0
     /// It is to end once its first calls are made: the pool has other settings now.
@@ -48,7 +46,7 @@ final class H2Upstream: Connection {
     /// Calls that wait for the connection, and some that have gone since.
     private var waiting = Spares<H2Call>()
     /// Bytes of requests that wait in calls.
-    var held = 0
+    var held = H2Held()
     private(set) var hasAnswered = false
     private var heardAt = Instant.distantPast
     /// When the first call was made that nothing was heard since.
@@ -73,13 +71,13 @@ final class H2Upstream: Connection {
     // MARK: Calls
 
     /// Ends a connection that is full of calls for which nobody waits any more.
-    func closeIfUnused() { if state == .open, callCount >= limit, !isAwaited { close() } }
+    func closeIfUnused() { if state == .open, calls.count >= limit, !isAwaited { close() } }
 
     /// Another call may begin.
     var hasRoom: Bool {
         switch state {
-        case .connecting: !isRetired && callCount < pool.streamsAllowed
-        case .open: callCount < limit
+        case .connecting: !isRetired && calls.count < pool.streamsAllowed
+        case .open: calls.count < limit
         case .leaving, .closed: false
         }
     }
@@ -88,14 +86,8 @@ final class H2Upstream: Connection {
     func open() -> Borrowed<H2Call> {
         let reference = proxy.takeCall(on: self)
         let call = Borrowed<H2Call>(opaque: reference.toOpaque())
-        call.use {
-            $0.open(on: self, isReused: hasAnswered)
-            $0.previous = nil
-            $0.next = firstCall
-        }
-        firstCall?.use { $0.previous = call }
-        firstCall = call
-        callCount += 1
+        call.use { $0.open(on: self, isReused: hasAnswered) }
+        calls.insert(call)
         if state == .connecting { waiting.push(call.object) }
         if state == .open { context.loop.timers.disarm(timer) }
         return call
@@ -118,18 +110,10 @@ final class H2Upstream: Connection {
     func hasEnded(_ id: Int32) -> Bool { session?.use { $0.hasEnded(id) } ?? true }
 
     func remove(_ call: H2Call) {
-        if let previous = call.previous {
-            previous.use { $0.next = call.next }
-        } else {
-            firstCall = call.next
-        }
-        call.next?.use { $0.previous = call.previous }
-        call.next = nil
-        call.previous = nil
-        callCount -= 1
+        calls.remove(call)
         // Handlers further up the stack may still refer to it.
         proxy.retire(call: .passUnretained(call))
-        if callCount == 0 { becomeIdle() }
+        if calls.isEmpty { becomeIdle() }
     }
 
     private func becomeIdle() {
@@ -156,7 +140,7 @@ final class H2Upstream: Connection {
 
     /// There is more of a call's request.
     func hasWritten(_ call: H2Call, _ count: Int, _ waiting: Int) {
-        held += count
+        held.bytes += count
         willSettle(call)
         session?.use { $0.resume(call.id) }
         schedulePump()
@@ -172,11 +156,11 @@ final class H2Upstream: Connection {
     /// Bytes of a call's request that are worth having now, up to `most`.
     func room(of id: Int32, atMost most: Int) -> Int {
         guard queuedBytes == 0, let session else { return 0 }
-        return session.use { min(most, $0.window(of: id), min($0.window, Self.mostHeld) - held) }
+        return session.use { held.room(of: id, atMost: most, in: $0) }
     }
 
     /// There is no room for anybody.
-    var isFull: Bool { queuedBytes > 0 || held >= Self.mostHeld }
+    var isFull: Bool { queuedBytes > 0 || held.isFull }
 
     // MARK: Connecting
 
@@ -242,7 +226,7 @@ final class H2Upstream: Connection {
                 remove(call)
             }
         }
-        if isRetired { leave() } else if callCount == 0 { becomeIdle() }
+        if isRetired { leave() } else if calls.isEmpty { becomeIdle() }
     }
 
     override func timerFired() {
@@ -250,7 +234,7 @@ final class H2Upstream: Connection {
         case .connecting:
             pool.counters.add(.connectTimeouts)
             fail(.connectTimeout)
-        case .open: if callCount == 0 { leave() }
+        case .open: if calls.isEmpty { leave() }
         case .leaving: if isAwaited { watchLeaving() } else { close() }
         case .closed: break
         }
@@ -259,14 +243,7 @@ final class H2Upstream: Connection {
 
     /// Somebody waits for one of the calls; the others wait only to be taken off the books, which
     /// an endpoint that does not read can put off.
-    private var isAwaited: Bool {
-        var next = firstCall
-        while let call = next {
-            if call.use({ $0.isAwaited }) { return true }
-            next = call.use { $0.next }
-        }
-        return false
-    }
+    private var isAwaited: Bool { !calls.forEach { !$0.isAwaited } }
 
     private func watchLeaving() {
         context.loop.timers.arm(timer, at: context.loop.now + Self.leaveTime)
@@ -347,7 +324,7 @@ final class H2Upstream: Connection {
         guard state != .closed else { return }
         pool.counters.add(.bytesSent, bytesSent &- countedBytesSent)
         countedBytesSent = bytesSent
-        guard queuedBytes == 0, session.use({ $0.isOver }) || state == .leaving && callCount == 0
+        guard queuedBytes == 0, session.use({ $0.isOver }) || state == .leaving && calls.isEmpty
         else { return }
         if state == .connecting { return handshakeFailed("it does not speak HTTP/2") }
         close()
@@ -370,7 +347,7 @@ final class H2Upstream: Connection {
         state = .leaving
         // Also without a call: what is still to be sent may not be taken.
         watchLeaving()
-        if callCount == 0 { schedulePump() }
+        if calls.isEmpty { schedulePump() }
     }
 
     /// A call has had no answer in time. Where nothing else was heard meanwhile either, the
@@ -400,7 +377,7 @@ final class H2Upstream: Connection {
         session = nil
         written.drain { _ in }
         waiting.drain { _ in }
-        while let call = firstCall {
+        while let call = calls.first {
             call.use {
                 $0.connectionEnded(failure)
                 remove($0)

@@ -99,6 +99,21 @@ struct H2Output: ~Copyable {
     }
 }
 
+/// What waits in all the streams of a connection, which has a bound of its own.
+struct H2Held {
+    private static let most = 1 << 20
+
+    var bytes = 0
+
+    var isFull: Bool { bytes >= Self.most }
+
+    /// Bytes of a stream's body that are worth having now, up to `most`: what the peer takes, as
+    /// far as other streams do not wait for the same.
+    func room(of id: Int32, atMost most: Int, in session: H2Session) -> Int {
+        min(most, session.window(of: id), min(session.window, Self.most) - bytes)
+    }
+}
+
 extension Connection {
     /// Gathers frames of a session, with as much of a body as `copy` adds; `false` where some wait
     /// already.

@@ -242,6 +242,12 @@ class Weir:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
     @property
+    def room_for_files(self):
+        """Descriptors that the kernel's table of them has room for."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(r"^FDSize:\s*(\d+)$", status, re.MULTILINE)[1])
+
+    @property
     def resident(self):
         """Bytes of memory in use."""
         text = Path(f"/proc/{self.pid}/status").read_text()
