@@ -179,7 +179,7 @@ package final class EventLoop {
     /// connection with more to do lets others have their turn first. Turns do not wait meanwhile.
     ///
     /// - Parameter isNew: it stands in a line of its own, with those who are not established yet:
-    ///   however many they are, those who are do not wait for them.
+    ///   however many they are, those who are wait for one of them at most.
     package func `defer`(_ source: EventSource, isNew: Bool = false) {
         guard !source.isQueued else { return }
         source.isQueued = true
@@ -241,14 +241,18 @@ package final class EventLoop {
         }
     }
 
+    /// One line, and the other where there is time left; they take turns in being the first.
     private func resumeDeferred() {
         isResuming = true
-        for line in lines.indices where !lines[line].isEmpty { resume(line) }
+        beginShare()
+        var first = Int(turns % 2)
+        if lines[first].isEmpty { first = 1 - first }
+        resume(first)
+        if !isOverdue, !lines[1 - first].isEmpty { resume(1 - first) }
         isResuming = false
     }
 
     private func resume(_ line: Int) {
-        beginShare()
         var served = 0
         for _ in 0..<lines[line].count {
             let source = lines[line][served]

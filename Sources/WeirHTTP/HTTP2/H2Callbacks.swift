@@ -185,7 +185,7 @@ extension H2Session {
         } else if head.isOf(NGHTTP2_PING) {
             if head.has(NGHTTP2_FLAG_ACK) { owner.pongArrived() }
         } else if head.isOf(NGHTTP2_GOAWAY) {
-            owner.goingAway(last: frame.pointee.goaway.last_stream_id)
+            owner.goingAway()
         } else if head.isOf(NGHTTP2_SETTINGS), !head.has(NGHTTP2_FLAG_ACK) {
             owner.settingsArrived()
         }

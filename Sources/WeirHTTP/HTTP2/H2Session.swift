@@ -31,8 +31,8 @@ package protocol H2Owner: AnyObject {
     func pongArrived()
     /// The peer has said what it allows this side.
     func settingsArrived()
-    /// The peer opens no streams beyond `last`, or takes none.
-    func goingAway(last: Int32)
+    /// The peer opens no more streams, or takes no more.
+    func goingAway()
     /// All of a stream has been sent that its peer has not ended. Where the peer has ended it, the
     /// stream closes at once.
     func outputEnded(_ id: Int32, _ attached: H2Attachment)

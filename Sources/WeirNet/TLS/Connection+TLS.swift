@@ -37,10 +37,9 @@ extension Connection {
         }
         if isClients, !session.hasBegun {
             // Who has ended already can end no handshake.
-            guard !hasPeerEnded else { return gaveUp(port) }
-            guard hasWholeRecord(port) else {
+            guard hasWholeRecord(port), !hasPeerEnded else {
                 isReadable = false
-                return .wouldBlock
+                return hasPeerEnded ? .endOfStream : .wouldBlock
             }
         }
         let received = receive(into: port.input, atMost: min(limit, TLSPort.inputBytes))
@@ -75,12 +74,6 @@ extension Connection {
         // What is no handshake, or longer than any, is refused as soon as it is seen.
         guard head[0] == 22, head[3] < 64 else { return true }
         return count >= headBytes + Int(head[3]) << 8 + Int(head[4])
-    }
-
-    private final func gaveUp(_ port: TLSPort) -> Transfer {
-        isReadable = false
-        if recv(fd, port.input, 1, Int32(MSG_PEEK)) > 0 { hasBegunHandshake = true }
-        return .endOfStream
     }
 
     private final func ended(_ session: TLSSession) -> Transfer {

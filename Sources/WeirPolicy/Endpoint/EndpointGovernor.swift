@@ -158,9 +158,7 @@ extension EndpointGovernor {
     ) {
         unfinished.remove(startedAt)
         learn(outcome, startedAt: startedAt, routeScale: routeScale, now: now)
-        if probe.load(ordering: .relaxed) == startedAt.nanoseconds {
-            hasProbeAnswered.store(true, ordering: .relaxed)
-        }
+        noteAnswer(ofProbe: startedAt)
     }
 
     /// The head of an attempt's answer has come whose end will say what it is worth: the latency,
@@ -170,10 +168,13 @@ extension EndpointGovernor {
         let latency = Self.scaled(max((now - startedAt).nanoseconds, 0), routeScale)
         latencies.add(latency)
         average.add(latency, now: now)
-        if probe.load(ordering: .relaxed) == startedAt.nanoseconds {
-            hasProbeAnswered.store(true, ordering: .relaxed)
-        }
+        noteAnswer(ofProbe: startedAt)
         return latency
+    }
+
+    private func noteAnswer(ofProbe startedAt: Instant) {
+        guard probe.load(ordering: .relaxed) == startedAt.nanoseconds else { return }
+        hasProbeAnswered.store(true, ordering: .relaxed)
     }
 
     /// An answer that has `begun` has ended; before `finish`, to which the ends that break an

@@ -342,9 +342,7 @@ final class H1Downstream: DownstreamConnection {
         // A request that has come already is answered: its client cannot know that it was late.
         guard state == .idle, !isQueued else { return }
         isReadable = true
-        readReady()
-        context.flush()
-        if state == .idle, !isQueued { linger() }
+        resume()
     }
 
     override func cut() {

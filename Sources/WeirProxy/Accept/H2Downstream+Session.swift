@@ -85,7 +85,7 @@ extension H2Downstream: H2Owner {
 
     func pongArrived() { sayGoodbye() }
 
-    func goingAway(last: Int32) {}
+    func goingAway() {}
 
     func outputEnded(_ id: Int32, _ attached: H2Attachment) {
         stream(attached)?.use { $0.outputEnded() }

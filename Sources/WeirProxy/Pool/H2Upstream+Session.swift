@@ -50,7 +50,7 @@ extension H2Upstream: H2Owner {
 
     func settingsArrived() { opened() }
 
-    func goingAway(last: Int32) { leave() }
+    func goingAway() { leave() }
 
     func bodyToSend(_ attached: H2Attachment, atMost limit: Int) -> H2Body {
         call(attached)?.use { $0.toSend(atMost: limit) } ?? H2Body(count: 0, isLast: false)

@@ -63,7 +63,7 @@ final class HealthQuestion: H2Owner {
         status = status ?? 0
     }
 
-    func goingAway(last: Int32) {}
+    func goingAway() {}
 
     func bodyArrived(_ id: Int32, _ attached: H2Attachment?, _ bytes: UnsafeRawBufferPointer) {}
 

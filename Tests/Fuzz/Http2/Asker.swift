@@ -109,7 +109,7 @@ final class Asker: H2Owner {
 
     func streamBroken(_ id: Int32, _ attached: H2Attachment?, _ problem: Malformed) {}
     // As of a client: what comes behind is read or not as the cuts have it.
-    func goingAway(last: Int32) { isSound = false }
+    func goingAway() { isSound = false }
 
     // MARK: What it asks
 

@@ -128,7 +128,7 @@ private final class Server: H2Owner {
     func streamBroken(_ id: Int32, _ attached: H2Attachment?, _ problem: Malformed) {}
     func pongArrived() {}
     // Who leaves and asks for nothing is not read any more, which the cuts decide.
-    func goingAway(last: Int32) { isSound = false }
+    func goingAway() { isSound = false }
     func outputEnded(_ id: Int32, _ attached: H2Attachment) {}
 
     // MARK: What it asks
