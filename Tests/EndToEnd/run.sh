@@ -50,5 +50,5 @@ if [ "$sanitizer" = thread ]; then
 fi
 
 cd "$tests"
-# Four at a time, on two cores: most tests wait more than they compute.
-exec "$venv/bin/pytest" -p no:cacheprovider -n "${WEIR_TEST_PROCESSES:-4}" "$@"
+# Six at a time, on two cores: most tests wait more than they compute.
+exec "$venv/bin/pytest" -p no:cacheprovider -n "${WEIR_TEST_PROCESSES:-6}" "$@"
