@@ -175,11 +175,11 @@ package final class EventLoop {
     /// clock each.
     package private(set) var isLate = false
 
-    /// Calls `resume` on a source in a later turn, in the order in which they have asked: how a
-    /// connection with more to do lets others have their turn first. Turns do not wait meanwhile.
+    /// Calls `resume` on a source later, in the order in which they have asked: how a connection
+    /// with more to do lets others have their turn first. Turns do not wait meanwhile.
     ///
     /// - Parameter isNew: it stands in a line of its own, with those who are not established yet:
-    ///   however many they are, those who are wait for one of them at most.
+    ///   however many they are, every second turn is of those who are.
     package func `defer`(_ source: EventSource, isNew: Bool = false) {
         guard !source.isQueued else { return }
         source.isQueued = true

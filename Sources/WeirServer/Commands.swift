@@ -1,6 +1,5 @@
 // What the verbs of the command do, apart from reading their arguments.
 
-import CWeir
 package import WeirConfig
 import WeirTelemetry
 
@@ -8,7 +7,6 @@ import WeirTelemetry
 package enum Commands {
     /// Serves the configuration in `file` until a signal ends it; returns the exit code.
     package static func run(file: String) -> Int32 {
-        cweir_set_up_heap()
         do {
             try Server(file: file).run()
             return 0

@@ -51,7 +51,10 @@ enum Descriptors {
     /// opens a socket then serves nobody for 5 to 25 ms, just when many come at once.
     static func makeRoom(for connections: Int) {
         let highest = min(2 * connections + reserve, limit()) - 1
-        let copy = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, Int32(clamping: highest))
+        let any = open("/dev/null", O_RDONLY | O_CLOEXEC)
+        guard any >= 0 else { return }
+        defer { _ = close(any) }
+        let copy = fcntl(any, F_DUPFD_CLOEXEC, Int32(clamping: highest))
         if copy >= 0 { _ = close(copy) }
     }
 }

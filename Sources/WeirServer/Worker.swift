@@ -128,6 +128,7 @@ private func workerMain(_ pointer: UnsafeMutableRawPointer?) -> UnsafeMutableRaw
     guard let pointer else { return nil }
     let seed = Unmanaged<WorkerSeed>.fromOpaque(pointer).takeRetainedValue()
     cweir_name_thread("weir-worker-\(seed.index)")
+    cweir_prepare_heap()
     do {
         try seed.run()
     } catch {

@@ -31,8 +31,9 @@ int cweir_pipe(int ends[2], int size);
 int cweir_become(const char *name, uint32_t user, uint32_t group);
 void cweir_name_thread(const char *name);
 int cweir_errno(void);
-/// Has all threads use one heap, which grows in large steps. To be called before there are any.
-void cweir_set_up_heap(void);
+/// Has the calling thread's heap grow by 30 MB without system calls, later, when it needs to. Takes
+/// no memory for that, but addresses.
+void cweir_prepare_heap(void);
 /// Bytes the heap has handed out and not got back (mallinfo2), for memory tests and metrics.
 size_t cweir_heap_in_use(void);
 

@@ -23,6 +23,9 @@ extension Connection {
         guard hasBegun else { throw TLSFailure(session.failure ?? "no handshake") }
     }
 
+    /// Bytes of a read at least: of a record's part there is nothing to be had.
+    private static let leastRead = 4 << 10
+
     /// Receives records once; their plaintext lies in the context's read buffer then. Where there
     /// may be more, but nothing came of these, the connection is resumed.
     final func receive(through session: TLSSession, atMost limit: Int) -> Transfer {
@@ -42,7 +45,8 @@ extension Connection {
                 return hasPeerEnded ? .endOfStream : .wouldBlock
             }
         }
-        let received = receive(into: port.input, atMost: min(limit, TLSPort.inputBytes))
+        let most = wasEstablished ? max(limit, Self.leastRead) : TLSPort.inputBytes
+        let received = receive(into: port.input, atMost: min(most, TLSPort.inputBytes))
         guard case .bytes(let count) = received else { return received }
         let opened = session.open(
             count, into: context.readBuffer, room: StreamContext.readBufferSize)

@@ -78,7 +78,7 @@ final class H1Downstream: DownstreamConnection {
             // What a client of HTTP/2 begins with costs more than what the others go on with.
             let isBulk = isFresh || state == .exchange
             guard mayRead(after: reads, isBulk: isBulk), !hasHadItsShare else {
-                return context.loop.defer(self, isNew: isFresh)
+                return context.loop.defer(self)
             }
             reads += 1
             // What a client of HTTP/2 begins with may be a hundred requests.

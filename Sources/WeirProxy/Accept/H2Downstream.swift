@@ -387,11 +387,11 @@ final class H2Downstream: DownstreamConnection {
     private func checkPaces() {
         deadlines.pace = .distantFuture
         let isDone = streams.forEach { stream in
-            let soonest = stream.checkPace()
-            // What ends here may have set the deadline for another.
-            deadlines.pace = min(deadlines.pace, soonest)
             // Each that is cut off costs its endpoint a connection: the others are looked at anon.
-            return soonest != .distantFuture || !context.loop.isOverdue
+            guard let soonest = stream.checkPace() else { return !context.loop.isOverdue }
+            // What ended before may have set the deadline for another.
+            deadlines.pace = min(deadlines.pace, soonest)
+            return true
         }
         guard isDone else {
             deadlines.pace = now

@@ -166,7 +166,10 @@ final class H2Stream: Linked {
     /// The client has had something for its request.
     var isAnswered: Bool { hasLeft || output.bytesTaken > 0 }
 
-    private func resetUnread() { connection.use { $0.reset(id, .noError) } }
+    private func resetUnread() {
+        isOver = true
+        connection.use { $0.reset(id, .noError) }
+    }
 
     /// The request is complete.
     func endInput(trailers: [UInt8]) {
@@ -343,15 +346,16 @@ final class H2Stream: Linked {
         }
     }
 
-    /// Cuts the stream off if its client is too slow; when to look again.
-    func checkPace() -> Instant {
+    /// Cuts the stream off if its client is too slow; when to look again, `nil` where it was.
+    func checkPace() -> Instant? {
+        guard !isOver else { return .distantFuture }
         let connection = connection.object
         let now = connection.now
         let settings = connection.listener.settings
         if now >= window.sendingEnds {
             if takesTooLittle(least: settings.sendBytesPerWindow) {
                 cutOff()
-                return .distantFuture
+                return nil
             }
             window.endSending()
             watchSending()
@@ -359,14 +363,14 @@ final class H2Stream: Linked {
         if now >= window.receivingEnds {
             if exchange == nil, output.isEnded, output.count == 0 {
                 resetUnread()
-                return .distantFuture
+                return nil
             }
             let pace = receivingPace
             if let exchange, exchange.acceptsRequestBody, !exchange.awaitsContinue, !isTunnel,
                 window.isTooSlowReceiving(bytesReceived, least: pace.least)
             {
                 exchange.refuse(.clientTooSlow)
-                return .distantFuture
+                return nil
             }
             window.beginReceiving(bytesReceived, until: now + pace.window)
         }
