@@ -18,6 +18,10 @@ private enum Frames {
             + payload
     }
 
+    /// SETTINGS and WINDOW_UPDATE: as much of an answer as there is may come.
+    static let openWindows =
+        frame(4, 0, 0, [0, 4, 0x7F, 0xFF, 0xFF, 0xFF]) + frame(8, 0, 0, [0x7F, 0xFF, 0, 0])
+
     /// `GET /` of host `a`, complete.
     static func request(_ id: UInt8) -> [UInt8] {
         frame(1, 5, id, [0x82, 0x86, 0x84, 0x41, 0x01] + Array("a".utf8))
@@ -107,6 +111,29 @@ private enum Frames {
         try stand.turn(until: "a request") { stand.count(.attempts) > 0 }
         client.reset()
         try stand.turn(until: "the end") { stand.reported == ids.count }
+        try stand.close(exchanges: UInt64(ids.count))
+    }
+
+    @Test func `requests of a client that takes nothing are ended a few at a time`() throws {
+        var settings = ListenerSettings()
+        settings.sendTimeout = .milliseconds(40)
+        settings.sendBytesPerWindow = 1000
+        let stand = try Stand(share: .zero, settings)
+        let client = try stand.client()
+        client.isReading = false
+        client.send(Frames.opening + Frames.openWindows + ids.flatMap(Frames.request))
+        let attempts = try ids.map { _ in try stand.accept() }
+        for attempt in attempts { _ = try stand.readHead(attempt) }
+        attempts[0].send("HTTP/1.1 200 OK\r\ncontent-length: \(40 << 20)\r\n\r\n")
+        attempts[0].send([UInt8](repeating: 0x61, count: 40 << 20))
+        var ended: [Int] = []
+        try stand.turn(until: "the end") {
+            ended.append(Int(stand.refusals(.clientTooSlow)))
+            return stand.proxy.connectionCount == 0
+        }
+        #expect(ended.last == ids.count)
+        #expect(zip(ended, ended.dropFirst()).allSatisfy { $1 - $0 <= 1 }, "\(ended)")
+        for attempt in attempts { try stand.expectEnd(attempt) }
         try stand.close(exchanges: UInt64(ids.count))
     }
 

@@ -120,6 +120,8 @@ class Connection(Wire):
             self.violations.append(f"Upgrade without Connection: upgrade in {where}")
         if any(value.strip().lower() != "trailers" for value in request.all("te")):
             self.violations.append(f"TE in {where}: {request.all('te')}")
+        if request.all("user-agent") == ["weir-health-check"]:
+            return  # weir's own, not passed on for anybody
         if not ", ".join(request.all("via")).endswith(("2 weir", "1.1 weir", "1.0 weir")):
             self.violations.append(f"Via in {where}: {request.all('via')}")
         for name in ("x-request-id", "x-forwarded-proto"):
