@@ -16,9 +16,9 @@ case "${1:-}" in
 esac
 
 case "$sanitizer" in
-    none) scratch=$top/.build build=() slowdown=1 ;;
-    address) scratch=$top/.build/asan build=(--sanitize=address) slowdown=4 ;;
-    thread) scratch=$top/.build/tsan build=(--sanitize=thread) slowdown=6 ;;
+    none) scratch=$top/.build build=() slowdown=1 processes=6 ;;
+    address) scratch=$top/.build/asan build=(--sanitize=address) slowdown=4 processes=6 ;;
+    thread) scratch=$top/.build/tsan build=(--sanitize=thread) slowdown=6 processes=4 ;;
 esac
 for product in weir weir-origin; do
     swift build --scratch-path "$scratch" "${build[@]}" --product "$product"
@@ -50,5 +50,5 @@ if [ "$sanitizer" = thread ]; then
 fi
 
 cd "$tests"
-# Six at a time, on two cores: most tests wait more than they compute.
-exec "$venv/bin/pytest" -p no:cacheprovider -n "${WEIR_TEST_PROCESSES:-6}" "$@"
+# Several at a time, on two cores: most tests wait more than they compute.
+exec "$venv/bin/pytest" -p no:cacheprovider -n "${WEIR_TEST_PROCESSES:-$processes}" "$@"
