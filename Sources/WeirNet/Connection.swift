@@ -168,8 +168,9 @@ open class Connection: EventSource {
         return reads < Self.readsPerTurn && !context.loop.isOverdue
     }
 
-    /// Reads once into the context's read buffer, at most `limit` bytes. A short read means that
-    /// the kernel has no more, which saves the read that would say so.
+    /// Reads once into the context's read buffer, at most `limit` bytes, or of TLS a few KiB and
+    /// what records they complete. A short read means that the kernel has no more, which saves the
+    /// read that would say so.
     package final func receive(atMost limit: Int = StreamContext.readBufferSize) -> Transfer {
         if let tls { return receive(through: tls, atMost: limit) }
         return receive(into: context.readBuffer, atMost: limit)

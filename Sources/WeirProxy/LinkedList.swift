@@ -2,12 +2,15 @@
 
 /// What may be in one `LinkedList` at a time.
 protocol Linked: AnyObject {
-    var next: Borrowed<Self>? { get set }
-    var previous: Borrowed<Self>? { get set }
+    /// What the list is of: the class itself, or the one that it is derived from.
+    associatedtype Member: AnyObject
+    var next: Borrowed<Member>? { get set }
+    var previous: Borrowed<Member>? { get set }
 }
 
-/// The streams or calls of a connection, the newest first. It does not keep them alive.
-struct LinkedList<Member: Linked> {
+/// A worker's connections, a connection's streams or calls, the newest first. It does not keep them
+/// alive.
+struct LinkedList<Member: Linked> where Member.Member == Member {
     private(set) var first: Borrowed<Member>?
     private(set) var count = 0
 
@@ -36,11 +39,17 @@ struct LinkedList<Member: Linked> {
         count -= 1
     }
 
-    /// Visits each member, which may leave the list as it is visited, until `body` says `false`.
-    ///
-    /// - Returns: whether all have been visited.
-    @discardableResult
-    func forEach(_ body: (Member) -> Bool) -> Bool {
+    /// Visits each member, which may leave the list as it is visited.
+    func forEach(_ body: (Member) -> Void) {
+        _ = visit(while: {
+            body($0)
+            return true
+        })
+    }
+
+    /// Visits one member after the other, each of which may leave the list as it is visited, until
+    /// `body` is `false`; whether all have been visited.
+    func visit(while body: (Member) -> Bool) -> Bool {
         var next = first
         while let member = next {
             next = member.use { $0.next }

@@ -22,7 +22,7 @@ package final class Proxy {
     private(set) var snapshot: Snapshot
     let pools: PoolTable
     private(set) var isDraining = false
-    let downstreams = DownstreamList()
+    var downstreams = LinkedList<DownstreamConnection>()
     private var acceptors: [SocketAddress: Acceptor] = [:]
     /// Connections that have yet to say whom they are from.
     var greetings: [ObjectIdentifier: Greeting] = [:]
@@ -142,7 +142,7 @@ package final class Proxy {
     package var connectionCount: Int { downstreams.count }
 
     func connectionEnded() {
-        if isDraining, downstreams.count == 0 { whenIdle() }
+        if isDraining, downstreams.isEmpty { whenIdle() }
     }
 
     // MARK: Exchanges

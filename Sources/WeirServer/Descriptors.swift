@@ -50,11 +50,10 @@ enum Descriptors {
     /// until no CPU can still be looking at the old one (`expand_files` in Linux): a worker that
     /// opens a socket then serves nobody for 5 to 25 ms, just when many come at once.
     static func makeRoom(for connections: Int) {
-        let highest = min(2 * connections + reserve, limit()) - 1
         let any = open("/dev/null", O_RDONLY | O_CLOEXEC)
         guard any >= 0 else { return }
         defer { _ = close(any) }
-        let copy = fcntl(any, F_DUPFD_CLOEXEC, Int32(clamping: highest))
+        let copy = fcntl(any, F_DUPFD_CLOEXEC, Int32(clamping: 2 * connections + reserve - 1))
         if copy >= 0 { _ = close(copy) }
     }
 }

@@ -6,7 +6,7 @@ import WeirTime
 
 /// What connections of both versions have: a listener, a client, a timer and a place among the
 /// worker's connections.
-class DownstreamConnection: Connection {
+class DownstreamConnection: Connection, Linked {
     /// How long a connection that is done with still reads, so that what it has sent last is not
     /// lost in a reset.
     private static let lingerTime = Interval.seconds(2)
@@ -22,8 +22,8 @@ class DownstreamConnection: Connection {
     }
     /// It is one of its address's connections, which are bounded.
     var isCountedByAddress = false
-    unowned(unsafe) var nextInList: DownstreamConnection?
-    unowned(unsafe) var previousInList: DownstreamConnection?
+    final var next: Borrowed<DownstreamConnection>?
+    final var previous: Borrowed<DownstreamConnection>?
     private(set) var timer = TimerID.none
     private var countedBytesSent: UInt64 = 0
 
@@ -76,7 +76,7 @@ class DownstreamConnection: Connection {
 
     /// Takes its place among the worker's connections.
     final func enterList() {
-        proxy.downstreams.insert(self)
+        proxy.downstreams.insert(Borrowed(self))
         timer = context.loop.timers.add(self)
     }
 

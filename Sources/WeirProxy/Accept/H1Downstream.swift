@@ -75,13 +75,12 @@ final class H1Downstream: DownstreamConnection {
     override func readReady() {
         var reads = 0
         while isReadable, wantsInput {
-            // What a client of HTTP/2 begins with costs more than what the others go on with.
+            // What a client of HTTP/2 begins with may be a hundred requests.
             let isBulk = isFresh || state == .exchange
             guard mayRead(after: reads, isBulk: isBulk), !hasHadItsShare else {
                 return context.loop.defer(self)
             }
             reads += 1
-            // What a client of HTTP/2 begins with may be a hundred requests.
             switch receive(
                 atMost: isFresh ? H2Downstream.firstReadSize : StreamContext.readBufferSize)
             {

@@ -386,13 +386,13 @@ final class H2Downstream: DownstreamConnection {
 
     private func checkPaces() {
         deadlines.pace = .distantFuture
-        let isDone = streams.forEach { stream in
+        let isDone = streams.visit(while: { stream in
             // Each that is cut off costs its endpoint a connection: the others are looked at anon.
             guard let soonest = stream.checkPace() else { return !context.loop.isOverdue }
             // What ended before may have set the deadline for another.
             deadlines.pace = min(deadlines.pace, soonest)
             return true
-        }
+        })
         guard isDone else {
             deadlines.pace = now
             return schedulePump()
@@ -414,11 +414,11 @@ final class H2Downstream: DownstreamConnection {
     /// Ends the requests of a client that takes nothing, as many as there is time for in this turn;
     /// `false` where some are left.
     private func cutOffRequests() -> Bool {
-        streams.forEach {
+        streams.visit(while: {
             guard $0.exchange != nil else { return true }
             $0.cutOff()
             return !context.loop.isOverdue
-        }
+        })
     }
 
     // MARK: The end
@@ -446,10 +446,7 @@ final class H2Downstream: DownstreamConnection {
     override func listenerRemoved() { drain() }
 
     override func cut() {
-        streams.forEach {
-            $0.exchange?.refuse(.draining)
-            return true
-        }
+        streams.forEach { $0.exchange?.refuse(.draining) }
         pump()
         session?.use { $0.terminate(.noError) }
         pump()

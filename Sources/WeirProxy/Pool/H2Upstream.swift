@@ -243,7 +243,7 @@ final class H2Upstream: Connection {
 
     /// Somebody waits for one of the calls; the others wait only to be taken off the books, which
     /// an endpoint that does not read can put off.
-    private var isAwaited: Bool { !calls.forEach { !$0.isAwaited } }
+    private var isAwaited: Bool { !calls.visit(while: { !$0.isAwaited }) }
 
     private func watchLeaving() {
         context.loop.timers.arm(timer, at: context.loop.now + Self.leaveTime)
