@@ -12,6 +12,7 @@ from harness.http2 import (
     DATA,
     END_STREAM,
     HEADER_TABLE_SIZE,
+    INITIAL_WINDOW_SIZE,
     NO_ERROR,
     REFUSED_STREAM,
     Http2Client,
@@ -62,6 +63,19 @@ def test_large_heads_with_any_table(pair, table):
         assert client.ping()
         client.decoder.max_allowed_table_size = 0
         assert client.get("/after").body == b"/after"
+
+
+@pytest.mark.parametrize("size", [66_000, 70_000, 80_000])
+def test_an_answer_that_leaves_before_it_is_read_to_its_end(pair, size):
+    """So much waits that it is sent at once, and the stream ends with it: nobody has left."""
+    running, behind = pair(lambda request: ok(blob(size)))
+    with Http2Client(running.edge, settings={INITIAL_WINDOW_SIZE: MIB}) as client:
+        client.open_window(None, 8 * MIB)
+        for _ in range(20):
+            assert client.get().body == blob(size)
+    lines = running.wait_log(20)
+    assert {(line["reason"], line["ended_by"]) for line in lines} == {(None, None)}
+    assert len(behind.connections) == 1
 
 
 @pytest.mark.parametrize("size", [0, 1, 16_383, 16_384, 16_385, MIB + 7])

@@ -233,7 +233,8 @@ final class H2Stream: Linked {
         connection.use {
             if isAdded { $0.held.bytes += bytes.count }
             $0.hasWritten(self)
-            if output.count >= H2Output.enough { $0.pump() }
+            // With its last bytes the stream would end, before the exchange has heard of the end.
+            if output.count >= H2Output.enough, !output.isEnded { $0.pump() }
             output.holdUp(isFull: $0.isFull)
         }
     }

@@ -216,8 +216,12 @@ class Weir:
 
     def wait_total(self, least, name, **labels):
         """The sum, once it is `least` or more: a request is counted a moment after its answer left."""
-        until(lambda: self.total(name, **labels) >= least, f"{name} is {least}")
-        return self.total(name, **labels)
+
+        def reached():
+            found = self.total(name, **labels)
+            return (found,) if found >= least else None
+
+        return until(reached, f"{name} is {least}")[0]
 
     # What it leaves and takes
 
