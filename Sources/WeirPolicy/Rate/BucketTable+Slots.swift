@@ -122,7 +122,8 @@ extension BucketTable {
                 continue
             }
             slot.keyWord.pointee.store(0, ordering: .relaxed)
-            slot.unlock(now)
+            // A TAT that it never had under the key: else a charge that was under way would succeed.
+            slot.unlock(now &- 1)
             let ahead = GCRA.ahead(of: tat, now: now)
             if ahead > 0 {
                 move(first, of: key, now: now) { min($0 &+ ahead, GCRA.farthest) }
