@@ -91,7 +91,7 @@ let package = Package(
         .testTarget(
             name: "WeirConfigTests", dependencies: ["WeirConfig", "WeirPolicy", "WeirTime"],
             exclude: ["Golden"], swiftSettings: strict),
-        tests("WeirHTTPTests", ["WeirHTTP"]),
+        tests("WeirHTTPTests", ["WeirHTTP", "CNghttp2"]),
         tests("WeirNetTests", ["WeirNet", "WeirTime", "CWeir"]),
         tests("WeirCryptoTests", ["WeirCrypto", "WeirTime"]),
         tests("WeirTelemetryTests", ["WeirTelemetry", "WeirTime"]),

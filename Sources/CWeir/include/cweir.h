@@ -12,6 +12,7 @@
 
 #include "fields.h"
 #include "hex.h"
+#include "hpack.h"
 #include "scan.h"
 
 int cweir_accept(int listener, void *address, uint32_t *length);

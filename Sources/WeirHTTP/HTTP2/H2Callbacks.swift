@@ -24,8 +24,6 @@ struct H2Callbacks: @unchecked Sendable {
         // Windows open as bodies are passed on.
         nghttp2_option_set_no_auto_window_update(options, 1)
         nghttp2_option_set_no_closed_streams(options, 1)
-        // Longer than any head that an endpoint may send, with what weir adds.
-        nghttp2_option_set_max_send_header_block_length(options, 256 << 10)
         nghttp2_option_set_max_outbound_ack(options, Self.mostAcknowledgements)
         // Frames of unknown types are ignored, but counted.
         for type in UInt8(0x0A)...UInt8.max {
@@ -255,13 +253,11 @@ private let streamClose: nghttp2_on_stream_close_callback = { _, id, code, user 
     }
 }
 
-private let frameNotSent: nghttp2_on_frame_not_send_callback = { _, frame, error, user in
+private let frameNotSent: nghttp2_on_frame_not_send_callback = { _, frame, _, user in
     guard let frame else { return failed }
     return withSession(user, failure: failed) { session in
-        // A head that cannot be sent; where its stream is closing, all is well.
-        if error == NGHTTP2_ERR_FRAME_SIZE_ERROR.rawValue {
-            session.reset(frame.pointee.hd.stream_id, .internalError)
-        }
+        let head = frame.pointee.hd
+        if head.isOf(NGHTTP2_HEADERS) { session.dropHead(of: head.stream_id) }
         return 0
     }
 }
@@ -291,8 +287,7 @@ private let frameSent: nghttp2_on_frame_send_callback = { _, frame, user in
 
 private let sendBytes: nghttp2_send_callback = { _, bytes, count, _, user in
     withSession(user, failure: Int(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue)) { session in
-        session.owner.put(UnsafeRawBufferPointer(start: bytes, count: count))
-            ? count : Int(NGHTTP2_ERR_WOULDBLOCK.rawValue)
+        session.put(UnsafeRawBufferPointer(start: bytes, count: count))
     }
 }
 

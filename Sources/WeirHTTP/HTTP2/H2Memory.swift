@@ -70,7 +70,7 @@ final class H2Memory {
         return min(classes, Int.bitWidth - (size &- 1).leadingZeroBitCount - 6)
     }
 
-    private func take(_ size: Int) -> UnsafeMutableRawPointer? {
+    func take(_ size: Int) -> UnsafeMutableRawPointer? {
         let index = Self.classIndex(size)
         var block: UnsafeMutableRawPointer?
         var room = size
@@ -88,7 +88,7 @@ final class H2Memory {
         return start + Self.headSize
     }
 
-    private func give(_ pointer: UnsafeMutableRawPointer?) {
+    func give(_ pointer: UnsafeMutableRawPointer?) {
         guard let pointer else { return }
         let start = pointer - Self.headSize
         let index = start.load(as: Int.self)

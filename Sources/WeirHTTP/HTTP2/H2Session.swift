@@ -108,7 +108,6 @@ package final class H2Session {
     private let workspace: Workspace
     // The workspace's, not counted: each field of a head comes this way.
     let text: Unmanaged<HeadText>
-    let fields: Unmanaged<H2Fields>
     let maxHeadBytes: Int
     private let mostQueued: Int
     package internal(set) var budget = FrameBudget()
@@ -116,6 +115,10 @@ package final class H2Session {
     package internal(set) var isInHead = false
     /// How many heads have begun.
     package internal(set) var headsBegun: UInt64 = 0
+    /// Heads for which nghttp2 has placeholders.
+    private var heads = H2Heads()
+    /// The peer has been told that its table of fields stays empty.
+    private var hasEmptiedTable = false
     /// A head that goes on with the next read.
     private var saved: HeadText.Saved?
     /// What has come of it is being looked at.
@@ -153,7 +156,6 @@ package final class H2Session {
         self.owner = owner
         self.workspace = workspace
         text = .passUnretained(workspace.text)
-        fields = .passUnretained(workspace.fields)
         maxHeadBytes = settings.maxHeadBytes
         mostQueued = 4 * settings.maxStreams + 400
         var made: OpaquePointer?
@@ -166,7 +168,10 @@ package final class H2Session {
         guard announce(settings) else { return nil }
     }
 
-    deinit { nghttp2_session_del(session) }
+    deinit {
+        nghttp2_session_del(session)
+        heads.clear(workspace.memory)
+    }
 
     private func announce(_ settings: Settings) -> Bool {
         var entries = [
@@ -304,31 +309,32 @@ package final class H2Session {
     /// There is something to send.
     package var wantsToSend: Bool { nghttp2_session_want_write(session) != 0 }
 
-    /// Sends the workspace's fields as the head of a response. `false` where there is no memory.
+    /// Sends the workspace's fields as the head of a response. `false` where it is too large, or
+    /// there is no memory.
     package func respond(_ id: Int32, hasBody: Bool) -> Bool {
-        fields._withUnsafeGuaranteedRef { fields in
-            guard hasBody else {
-                return nghttp2_submit_response(session, id, fields.base, fields.count, nil) == 0
-            }
+        submitHead(of: id) { head in
+            guard hasBody else { return nghttp2_submit_response(session, id, head, 1, nil) == 0 }
             var provider = nghttp2_data_provider()
             provider.read_callback = H2Callbacks.readBody
-            return nghttp2_submit_response(session, id, fields.base, fields.count, &provider) == 0
+            return nghttp2_submit_response(session, id, head, 1, &provider) == 0
         }
     }
 
     /// Sends the workspace's fields as the head of a request with `attached` attached to its
-    /// stream; the stream's number, 0 where there is no memory or no number left.
+    /// stream; the stream's number, 0 where there is no memory or no number left, or the head is
+    /// too large.
     package func request(_ attached: H2Attachment, hasBody: Bool) -> Int32 {
-        fields._withUnsafeGuaranteedRef { fields in
+        let id = Int32(bitPattern: nghttp2_session_get_next_stream_id(session))
+        guard id > 0 else { return 0 }
+        let isTaken = submitHead(of: id) { head in
+            guard hasBody else {
+                return nghttp2_submit_request(session, nil, head, 1, nil, attached) > 0
+            }
             var provider = nghttp2_data_provider()
             provider.read_callback = H2Callbacks.readBody
-            let id =
-                hasBody
-                ? nghttp2_submit_request(
-                    session, nil, fields.base, fields.count, &provider, attached)
-                : nghttp2_submit_request(session, nil, fields.base, fields.count, nil, attached)
-            return max(0, id)
+            return nghttp2_submit_request(session, nil, head, 1, &provider, attached) > 0
         }
+        return isTaken ? id : 0
     }
 
     /// Streams that the peer lets this side have open.
@@ -344,10 +350,10 @@ package final class H2Session {
 
     /// Sends the workspace's fields as a head that another one follows.
     package func inform(_ id: Int32) -> Bool {
-        let fields = workspace.fields
-        return nghttp2_submit_headers(
-            session, UInt8(NGHTTP2_FLAG_NONE.rawValue), id, nil, fields.base, fields.count, nil)
-            >= 0
+        let flags = UInt8(NGHTTP2_FLAG_NONE.rawValue)
+        return submitHead(of: id) {
+            nghttp2_submit_headers(session, flags, id, nil, $0, 1, nil) >= 0
+        }
     }
 
     /// There is more of a body to send, or its end.
@@ -361,11 +367,54 @@ package final class H2Session {
 
     func submitTrailers(_ id: Int32, _ lines: [UInt8]) -> Bool {
         let fields = workspace.fields
-        return lines.withUnsafeBytes {
-            fields.removeAll()
-            fields.add(lines: $0)
-            return nghttp2_submit_trailer(session, id, fields.base, fields.count) == 0
+        fields.removeAll()
+        lines.withUnsafeBytes { fields.add(lines: $0) }
+        return submitHead(of: id) { nghttp2_submit_trailer(session, id, $0, 1) == 0 }
+    }
+
+    // MARK: Heads
+
+    /// Keeps the workspace's fields for the time when nghttp2 sends the head that `body` gives it,
+    /// which never leaves. Of a request, nghttp2 must know the method.
+    private func submitHead(
+        of id: Int32, _ body: (UnsafeMutablePointer<nghttp2_nv>) -> Bool
+    ) -> Bool {
+        let fields = workspace.fields
+        guard heads.append(fields.block, of: id, memory: workspace.memory) else { return false }
+        let name: StaticString = role == .server ? ":status" : ":method"
+        let value = role == .server ? "200" : fields.method
+        let flags = NGHTTP2_NV_FLAG_NO_COPY_NAME.rawValue | NGHTTP2_NV_FLAG_NO_COPY_VALUE.rawValue
+        // nghttp2 reads them only.
+        var placeholder = nghttp2_nv(
+            name: UnsafeMutablePointer(mutating: name.utf8Start),
+            value: UnsafeMutablePointer(mutating: value.utf8Start),
+            namelen: name.utf8CodeUnitCount, valuelen: value.utf8CodeUnitCount,
+            flags: UInt8(truncatingIfNeeded: flags))
+        if body(&placeholder) { return true }
+        heads.removeLast(memory: workspace.memory)
+        return false
+    }
+
+    /// The stream's next head has left, or will not be sent.
+    func dropHead(of id: Int32) { heads.remove(of: id, memory: workspace.memory) }
+
+    /// Heads wait.
+    var hasHeads: Bool { !heads.isEmpty }
+
+    /// Hands out a frame of nghttp2's, or the head in the place of a placeholder; for nghttp2, how
+    /// much of the frame was taken, or why it was not.
+    func put(_ frame: UnsafeRawBufferPointer) -> Int {
+        let isBlocked = Int(NGHTTP2_ERR_WOULDBLOCK.rawValue)
+        guard let id = H2Heads.stream(ofHead: frame) else {
+            return owner.put(frame) ? frame.count : isBlocked
         }
+        guard let frames = heads.frames(of: id, flags: frame[4], isFirst: !hasEmptiedTable) else {
+            return Int(NGHTTP2_ERR_CALLBACK_FAILURE.rawValue)
+        }
+        guard owner.put(frames) else { return isBlocked }
+        hasEmptiedTable = true
+        dropHead(of: id)
+        return frame.count
     }
 
     // MARK: Output

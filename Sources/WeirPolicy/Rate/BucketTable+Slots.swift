@@ -122,7 +122,7 @@ extension BucketTable {
                 continue
             }
             slot.keyWord.pointee.store(0, ordering: .relaxed)
-            // A TAT that it never had under the key: else a charge that was under way would succeed.
+            // A TAT that it never had under the key: else a charge under way would succeed.
             slot.unlock(now &- 1)
             let ahead = GCRA.ahead(of: tat, now: now)
             if ahead > 0 {

@@ -127,7 +127,7 @@ struct LocalReply {
             guard !out.hasOverflowed else { return false }
             let fields = stream.fields
             fields.removeAll()
-            fields.add(":status", "200")
+            fields.add(.status, ("200" as StaticString).bytes)
             fields.add(lines: out.written)
             stream.respond(hasBody: false)
             return true
@@ -150,7 +150,7 @@ struct LocalReply {
                 guard !out.hasOverflowed else { return false }
                 let fields = stream.fields
                 fields.removeAll()
-                fields.add(":status", out.written.part(0, code))
+                fields.add(.status, out.written.part(0, code))
                 fields.add(lines: out.written.part(code, out.count - code))
                 stream.respond(hasBody: hasBody, length: Int64(body.count))
                 return true

@@ -31,15 +31,16 @@ enum H2RequestHead {
             let fields = call.fields
             fields.removeAll()
             fields.add(
-                ":method",
+                .method,
                 head.wantsUpgrade
                     ? ("CONNECT" as StaticString).bytes : message[head.methodName])
             if head.wantsUpgrade {
-                fields.add(":protocol", "websocket")
+                fields.add(":protocol", ("websocket" as StaticString).bytes)
             }
-            fields.add(":scheme", cluster.plan.tls == nil ? "http" : "https")
-            fields.add(":authority", authority(head, message, cluster, call))
-            fields.add(":path", path)
+            let scheme: StaticString = cluster.plan.tls == nil ? "http" : "https"
+            fields.add(.scheme, scheme.bytes)
+            fields.add(.authority, authority(head, message, cluster, call))
+            fields.add(.path, path)
             let isTrusted = exchange.record.isPeerTrusted
             addFields(head, message, route.requestEdits, isTrusted, to: fields)
             H1RequestHead.writeForwarding(
@@ -56,6 +57,7 @@ enum H2RequestHead {
             }
             guard !out.hasOverflowed else { return false }
             fields.add(lines: out.written.part(path.count, out.count - path.count))
+            guard !fields.isTooLarge else { return false }
             let hasBody = if case .none = head.framing { head.wantsUpgrade } else { true }
             return call.request(hasBody: hasBody, isTunnel: head.wantsUpgrade)
         }

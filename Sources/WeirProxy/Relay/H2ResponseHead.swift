@@ -6,9 +6,6 @@ import WeirNet
 /// Sends response heads on streams.
 enum H2ResponseHead {
     private static let additions = 512
-    /// Each half of this many responses, the name of a field whose values are all different is put
-    /// into the peer's table once more, so that the others need not spell it.
-    private static let renewal: Int32 = 64
 
     /// Sends the head of a final response; `head` is the index into `message`. `false`, with
     /// nothing sent, when it is larger than any that weir can send.
@@ -23,14 +20,12 @@ enum H2ResponseHead {
         let isTunnel = head.status == 101
         // It would tell a client of HTTP/2 that asked for a tunnel that it has one.
         if exchange.head.wantsUpgrade, !isTunnel, head.status / 100 == 2 { return false }
-        fields.add(":status", isTunnel ? ("200" as StaticString).bytes : message.part(9, 3))
+        fields.add(.status, isTunnel ? ("200" as StaticString).bytes : message.part(9, 3))
         let hasDate = addFields(head, message, edits, isTunnel: isTunnel, to: fields)
         if !edits.drop("x-request-id") {
-            fields.add(
-                "x-request-id", exchange.message.requestID,
-                isUnique: stream.id % Self.renewal != 1)
+            fields.add("x-request-id", exchange.message.requestID)
         }
-        if !edits.drop("via") { fields.add("via", "1.1 weir") }
+        if !edits.drop("via") { fields.add(.via, ("1.1 weir" as StaticString).bytes) }
         return withUnsafeTemporaryAllocation(
             byteCount: edits.lines.count + Self.additions, alignment: 1
         ) {
@@ -46,8 +41,9 @@ enum H2ResponseHead {
             if lines.count > 0 { fields.add(lines: lines) }
             if out.count > lines.count {
                 fields.add(
-                    "content-length", out.written.part(lines.count, out.count - lines.count))
+                    .contentLength, out.written.part(lines.count, out.count - lines.count))
             }
+            guard !fields.isTooLarge else { return false }
             // An endpoint of HTTP/2 says itself where its answer ends, and may have trailers.
             let isFramed = if case .h2 = exchange.upstream { true } else { false }
             stream.respond(
@@ -71,7 +67,7 @@ enum H2ResponseHead {
     ) {
         let fields = stream.fields
         fields.removeAll()
-        fields.add(":status", message.part(9, 3))
+        fields.add(.status, message.part(9, 3))
         _ = addFields(head, message, FieldEdits(), isTunnel: false, to: fields)
         stream.inform(isContinue: head.status == 100)
     }

@@ -27,11 +27,11 @@ final class HealthQuestion: H2Owner {
         return Array(path.utf8).withUnsafeBytes { path in
             Array(host.utf8).withUnsafeBytes { host in
                 fields.removeAll()
-                fields.add(":method", method.bytes)
-                fields.add(":scheme", scheme.bytes)
-                fields.add(":authority", host)
-                fields.add(":path", path)
-                fields.add("user-agent", agent.bytes)
+                fields.add(.method, method.bytes)
+                fields.add(.scheme, scheme.bytes)
+                fields.add(.authority, host)
+                fields.add(.path, path)
+                fields.add(.userAgent, agent.bytes)
                 let me = Unmanaged.passUnretained(self).toOpaque()
                 return session.request(me, hasBody: false) > 0 && session.send()
             }

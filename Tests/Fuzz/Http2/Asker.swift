@@ -26,9 +26,9 @@ final class Asker: H2Owner {
     }
 
     private func ask(_ number: Int) {
-        let pairs: [(StaticString, StaticString)] = [
-            (":method", number == 1 ? "HEAD" : "GET"), (":scheme", "http"), (":path", "/"),
-            (":authority", "a"),
+        let pairs: [(H2Fields.Known, StaticString)] = [
+            (.method, number == 1 ? "HEAD" : "GET"), (.scheme, "http"), (.path, "/"),
+            (.authority, "a"),
         ]
         workspace.fields.removeAll()
         for (name, value) in pairs { workspace.fields.add(name, value.bytes) }

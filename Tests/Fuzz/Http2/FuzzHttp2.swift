@@ -100,7 +100,7 @@ private final class Server: H2Owner {
         session?.attach(UnsafeMutableRawPointer(bitPattern: Int(id)), to: id)
         workspace.fields.removeAll()
         "200".utf8.withContiguousStorageIfAvailable {
-            workspace.fields.add(":status", UnsafeRawBufferPointer($0))
+            workspace.fields.add(.status, UnsafeRawBufferPointer($0))
         }
         answers[id] = 10
         _ = session?.respond(id, hasBody: true)
