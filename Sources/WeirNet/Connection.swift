@@ -93,6 +93,8 @@ open class Connection: EventSource {
     package final var hasBegunHandshake = false
     /// Sending has failed; nothing more is sent.
     package final internal(set) var isBroken = false
+    /// Nothing more is sent once the queue is empty.
+    final var isEnding = false
     /// Reading has not yet met the end of what the kernel holds.
     package final var isReadable = false
     /// The peer has ended its sending side.
@@ -359,6 +361,7 @@ open class Connection: EventSource {
             case .endOfStream: return
             }
         }
+        if isEnding { Socket.shutdownSending(fd) }
         sendQueueDrained()
         context.flush()
     }

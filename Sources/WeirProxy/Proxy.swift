@@ -246,6 +246,8 @@ package final class Proxy {
         if endedCalls.count > 0 {
             endedCalls.move(to: &freeCalls, atMost: Self.maxFreeExchanges) { _ in }
         }
+        // An event that ended a request may have gathered its answer.
+        context.flush()
         guard endedExchanges.count > 0 else { return }
         endedExchanges.move(to: &freeExchanges, atMost: Self.maxFreeExchanges) { $0.reset() }
     }

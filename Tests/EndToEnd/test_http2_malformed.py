@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from harness import cluster, configuration, listener, ok
+from harness import cluster, configuration, forward, listener, ok
 from harness.http2 import PROTOCOL_ERROR, Http2Client
 from malformed_http2 import ALLOWED, BROKEN, FIELD_LIMIT, HEAD_LIMIT, REFUSED, URI_LIMIT, request
 
@@ -43,6 +43,23 @@ def fence(client, behind, first, bytes_before):
     assert [one.target for one in reached] == [path], [one.raw for one in reached]
     assert behind.bytes_received - bytes_before == len(reached[0].raw)
     assert not behind.violations, behind.violations
+
+
+@pytest.mark.parametrize("body", [b"four", b"sixsix"])
+@pytest.mark.parametrize("is_sent_on", [False, True])
+def test_a_body_unlike_its_length_is_a_bad_request(pair, body, is_sent_on):
+    """And no client that has left, whether the endpoint has the request already or not."""
+    running, _ = pair(routes=[forward(request_buffer="0B" if is_sent_on else "1KiB")])
+    with Http2Client(running.edge) as client:
+        stream = client.open(client.fields("POST", headers=[("content-length", "5")]), end=False)
+        client.data(stream, body)
+        assert client.read(stream).reset == PROTOCOL_ERROR
+        assert client.get().status == 200
+    lines = running.wait_log(2)
+    assert sorted((line["reason"] or "", line["ended_by"] or "") for line in lines) == [
+        ("", ""),
+        ("bad_request", "client"),
+    ]
 
 
 @pytest.mark.parametrize("fields, rest", BROKEN)

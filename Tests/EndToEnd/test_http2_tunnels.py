@@ -90,6 +90,33 @@ def test_the_end_of_a_stream_ends_a_tunnel_both_ways(pair):
     behind.wait(lambda: behind.connections[0].is_closed.is_set(), "the tunnel was closed")
 
 
+def test_what_waits_for_a_slow_endpoint_arrives_before_the_end(pair):
+    """The end of a stream is passed on behind the bytes that the endpoint has not taken yet."""
+    go, sizes = threading.Event(), []
+
+    def handle(connection):
+        connection.recording = False
+        connection.read_head()
+        connection.send(SWITCH)
+        go.wait(patience(30))
+        connection.to_end(lambda piece: sizes.append(len(piece)))
+        connection.send(b"got %d" % sum(sizes))
+
+    running, _ = pair(handle=handle)
+    piece, sent = os.urandom(MIB), 0
+    with Http2Client(running.edge) as client:
+        stream = tunnel(client)
+        # Until neither side takes any more, and what weir has read waits in it.
+        while fits := client.fit(stream, piece):
+            sent += fits
+            client.ping()
+        client.data(stream)
+        assert client.ping()
+        go.set()
+        assert client.read(stream).body == b"got %d" % sent
+    assert sent > MIB
+
+
 def test_an_endpoint_that_ends_a_tunnel_ends_the_stream(pair):
     running, _ = pair(handle=lambda one: (one.read_head(), one.send(SWITCH + b"bye")))
     with Http2Client(running.edge) as client:

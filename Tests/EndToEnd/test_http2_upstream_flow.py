@@ -373,3 +373,18 @@ def test_calls_under_way_are_finished_when_weir_ends(site):
         assert client.read(keep=False).length == len(MEGABYTES)
     assert running.wait_exit() == 0
     behind.connections[0].wait_closed()
+
+
+def test_a_request_that_has_not_left_is_sent_over_another_connection(site):
+    """Its endpoint ends the connection in the very turn in which it came."""
+    running, behind = site()
+    with Http2Client(running.edge) as client:
+        assert client.get().status == 200
+        for _ in range(3):
+            running.signal(signal.SIGSTOP)
+            stream = client.request("POST", body=b"x")
+            behind.connections[-1].sock.shutdown(socket.SHUT_RDWR)
+            running.signal(signal.SIGCONT)
+            assert client.read(stream).status == 200
+    assert {line["reason"] for line in running.wait_log(4)} == {None}
+    assert running.total("upstream_failures_total") == 0

@@ -202,6 +202,28 @@ private func standWithKeptConnection() throws -> (Stand, client: Peer, origin: P
         try stand.close(exchanges: 3)
     }
 
+    @Test func `a refusal is sent in the turn that decides it, with the body still to come`() throws
+    {
+        let gone = try Origin().address
+        let stand = try Stand {
+            $0.requestBuffer = 0
+            $0.endpoints[0].address = gone
+        }
+        let client = try stand.client()
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nbegun")
+        #expect(try stand.readHead(client).hasPrefix("HTTP/1.1 502 "))
+    }
+
+    @Test func `a connection whose bytes found no memory is not used again`() throws {
+        let stand = try Stand()
+        let client = try stand.client()
+        stand.proxy.context.pool.limit = 0
+        client.send(get + "POST /hidden HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello")
+        #expect(try stand.readHead(client).contains("\r\nconnection: close\r\n"))
+        try stand.expectEnd(client)
+        #expect(stand.refusals(.resourceExhausted) == 1)
+    }
+
     @Test func `an endpoint that cannot be connected to at once is counted as well`() throws {
         let stand = try Stand { $0.endpoints[0].address = .unix(path: "/nonexistent/weir") }
         let client = try stand.client()

@@ -87,6 +87,9 @@ struct H2Heads: ~Copyable {
         return UnsafeRawBufferPointer(start: whole + skipped, count: length - skipped)
     }
 
+    /// A head of the stream waits.
+    func has(_ id: Int32) -> Bool { id != 0 && place(of: id) != nil }
+
     /// Takes back what has just been added.
     mutating func removeLast(memory: H2Memory) {
         end = last

@@ -398,6 +398,9 @@ package final class H2Session {
     /// The stream's next head has left, or will not be sent.
     func dropHead(of id: Int32) { heads.remove(of: id, memory: workspace.memory) }
 
+    /// The stream's head has not been handed out.
+    package func hasHead(of id: Int32) -> Bool { heads.has(id) }
+
     /// Heads wait.
     var hasHeads: Bool { !heads.isEmpty }
 

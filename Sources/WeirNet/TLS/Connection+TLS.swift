@@ -125,12 +125,14 @@ extension Connection {
         if !outgoing.append(rest, pool: context.pool) { breakOff() }
     }
 
-    /// Tells the peer that no more is sent: through TLS, where it is spoken, and by the socket.
+    /// Tells the peer that no more is sent, behind what is queued: through TLS, where it is spoken,
+    /// and by the socket.
     package final func endSending() {
         if let tls, let port = context.port {
             tls.sayGoodbye()
             sendRecords(of: port)
         }
-        Socket.shutdownSending(fd)
+        isEnding = !outgoing.isEmpty
+        if !isEnding { Socket.shutdownSending(fd) }
     }
 }

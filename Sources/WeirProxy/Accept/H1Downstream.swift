@@ -287,8 +287,11 @@ final class H1Downstream: DownstreamConnection {
         }
     }
 
+    /// Bytes of the client are lost: what it sends next could be anything.
     private func refuseForMemory() {
-        if let exchange, state == .exchange { exchange.refuse(.resourceExhausted) } else { close() }
+        guard let exchange, state == .exchange else { return close() }
+        exchange.head.isPersistent = false
+        exchange.refuse(.resourceExhausted)
     }
 
     // MARK: For the exchange

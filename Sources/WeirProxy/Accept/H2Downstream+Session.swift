@@ -65,8 +65,13 @@ extension H2Downstream: H2Owner {
             let isReset = isPeers || code != 0
             if !isReset || stream.isAnswered {
                 session?.use { $0.countAnswer() }
-            } else if !stream.isOver {
+            } else if !stream.isOver, isPeers || stream.isWaiting {
                 session?.use { $0.countReset() }
+            }
+            if code != 0, !isPeers, !stream.isOver {
+                // The session has found something wrong behind the head: a body unlike its length.
+                stream.lose()
+                stream.refuse(.contentLength)
             }
             drop(stream)
         }

@@ -234,7 +234,7 @@ final class H2Stream: Linked {
             if isAdded { $0.held.bytes += bytes.count }
             $0.hasWritten(self)
             // With its last bytes the stream would end, before the exchange has heard of the end.
-            if output.count >= H2Output.enough, !output.isEnded { $0.pump() }
+            if output.count >= H2Output.enough, !output.isEnded, !output.isLost { $0.pump() }
             output.holdUp(isFull: $0.isFull)
         }
     }

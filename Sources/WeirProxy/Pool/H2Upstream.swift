@@ -42,6 +42,8 @@ final class H2Upstream: Connection {
     private var limit = 0
     /// It is to end once its first calls are made: the pool has other settings now.
     private var isRetired = false
+    /// It will never be open.
+    private var hasFailed = false
     private var written = Spares<H2Call>()
     /// Calls that wait for the connection, and some that have gone since.
     private var waiting = Spares<H2Call>()
@@ -76,8 +78,8 @@ final class H2Upstream: Connection {
     /// Another call may begin.
     var hasRoom: Bool {
         switch state {
-        case .connecting: !isRetired && calls.count < pool.streamsAllowed
-        case .open: calls.count < limit
+        case .connecting: !isRetired && !isBroken && calls.count < pool.streamsAllowed
+        case .open: !isBroken && calls.count < limit
         case .leaving, .closed: false
         }
     }
@@ -191,8 +193,11 @@ final class H2Upstream: Connection {
     }
 
     private func handshakeFailed(_ reason: String) {
-        pool.counters.add(.connectFailures)
-        pool.tellHandshakeFailure(reason, now: context.loop.now)
+        if !hasFailed {
+            hasFailed = true
+            pool.counters.add(.connectFailures)
+            pool.tellHandshakeFailure(reason, now: context.loop.now)
+        }
         fail(.connect)
     }
 
@@ -210,7 +215,7 @@ final class H2Upstream: Connection {
     /// The endpoint has said, or says anew, how many calls it takes.
     func opened() {
         limit = min(Self.mostCalls, session?.use { $0.mostStreams } ?? 0)
-        guard state == .connecting else { return }
+        guard state == .connecting, !hasFailed else { return }
         guard limit > 0 else { return handshakeFailed("it takes no requests") }
         pool.streamsAllowed = limit
         state = .open
@@ -379,7 +384,8 @@ final class H2Upstream: Connection {
         waiting.drain { _ in }
         while let call = calls.first {
             call.use {
-                $0.connectionEnded(failure)
+                let isUnsent = ownSession?.hasHead(of: $0.id) ?? false
+                $0.connectionEnded(isUnsent ? .unsent : failure)
                 remove($0)
             }
         }
