@@ -1,10 +1,13 @@
 """HTTP/2 to endpoints: windows, attempts, and what happens while weir changes or ends."""
 
+import fcntl
 import hashlib
 import itertools
 import random
 import signal
 import socket
+import struct
+import termios
 import threading
 import time
 
@@ -375,16 +378,30 @@ def test_calls_under_way_are_finished_when_weir_ends(site):
     behind.connections[0].wait_closed()
 
 
+def wait_delivered(sock):
+    """Until the other side's kernel has all that was sent, an end among it."""
+
+    def is_delivered():
+        return struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0] == 0
+
+    until(is_delivered, "all is acknowledged")
+
+
 def test_a_request_that_has_not_left_is_sent_over_another_connection(site):
     """Its endpoint ends the connection in the very turn in which it came."""
     running, behind = site()
     with Http2Client(running.edge) as client:
         assert client.get().status == 200
         for _ in range(3):
-            running.signal(signal.SIGSTOP)
-            stream = client.request("POST", body=b"x")
-            behind.connections[-1].sock.shutdown(socket.SHUT_RDWR)
-            running.signal(signal.SIGCONT)
+            endpoint = behind.connections[-1].sock
+            wait_delivered(endpoint)
+            # weir has looked at all that came.
+            assert client.ping()
+            with running.stopped():
+                stream = client.request("POST", body=b"x")
+                wait_delivered(client.sock)
+                endpoint.shutdown(socket.SHUT_WR)
+                wait_delivered(endpoint)
             assert client.read(stream).status == 200
     assert {line["reason"] for line in running.wait_log(4)} == {None}
     assert running.total("upstream_failures_total") == 0

@@ -1,5 +1,6 @@
 """The real binary: started with a file of its own, watched through its admin socket, stopped by pid."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -113,6 +114,21 @@ class Weir:
 
     def signal(self, number):
         os.kill(self.pid, number)
+
+    @contextlib.contextmanager
+    def stopped(self):
+        """Meanwhile not one of its threads runs: what comes is there at once when they go on."""
+
+        def is_stopped():
+            threads = Path(f"/proc/{self.pid}/task").glob("*/stat")
+            return all(thread.read_text().rsplit(")", 1)[1].split()[0] == "T" for thread in threads)
+
+        self.signal(signal.SIGSTOP)
+        try:
+            until(is_stopped, "it is stopped")
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
 
     def wait_exit(self, seconds=30):
         """The exit code."""
