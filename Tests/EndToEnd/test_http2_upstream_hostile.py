@@ -117,9 +117,10 @@ def hostile(upstream, http2_upstream):
 
         def make(case):
             if case == "refuses":
-                gone = upstream()
-                gone.stop()
-                return gone
+                # Held, since another test's endpoint might get a port that is free.
+                holder = stack.enter_context(socket.socket())
+                holder.bind(("127.0.0.1", 0))
+                return "127.0.0.1:%d" % holder.getsockname()[1]
             if case == "never connects":
                 return stack.enter_context(never_connecting())
             if case in STRANGERS:
