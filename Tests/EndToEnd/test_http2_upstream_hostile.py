@@ -248,7 +248,7 @@ def test_connections_to_an_endpoint_that_allows_no_calls_do_not_pile_up(weir, ht
         assert open_connections(running) <= 3
     until(lambda: living(behind) <= 3 and open_connections(running) == 0, "they are closed")
     # Each is counted once, also where it says the same again.
-    failures = running.total("upstream_failures_total", reason="connect")
+    failures = running.wait_total(100, "upstream_failures_total", reason="connect")
     assert failures == len(behind.connections) and not behind.requests
     with Http2Client(running.edge) as client:
         seen = set(ask_many(client, ["/"] * 80))
