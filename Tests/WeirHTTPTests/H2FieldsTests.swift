@@ -53,11 +53,11 @@ private func withBytes<Result>(
 ) rethrows -> Result { try Array(text.utf8).withUnsafeBytes(body) }
 
 extension H2Fields {
-    fileprivate func add(_ name: String, _ value: String) {
+    func add(_ name: String, _ value: String) {
         withBytes(name) { name in withBytes(value) { add(name, $0) } }
     }
 
-    fileprivate func add(_ name: Known, _ value: String) { withBytes(value) { add(name, $0) } }
+    func add(_ name: Known, _ value: String) { withBytes(value) { add(name, $0) } }
 
     fileprivate var bytes: [UInt8] { Array(block) }
 }

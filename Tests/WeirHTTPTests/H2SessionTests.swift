@@ -29,14 +29,8 @@ private class Side: H2Owner {
 
     func gather(_ first: [(H2Fields.Known, String)], _ fields: [(String, String)]) {
         workspace.fields.removeAll()
-        for (name, value) in first {
-            Array(value.utf8).withUnsafeBytes { workspace.fields.add(name, $0) }
-        }
-        for (name, value) in fields {
-            Array(name.utf8).withUnsafeBytes { name in
-                Array(value.utf8).withUnsafeBytes { workspace.fields.add(name, $0) }
-            }
-        }
+        for (name, value) in first { workspace.fields.add(name, value) }
+        for (name, value) in fields { workspace.fields.add(name, value) }
     }
 
     func take(_ bytes: [UInt8]) -> Bool {

@@ -75,8 +75,8 @@ struct H2Heads: ~Copyable {
     ///     whatever size the peer allows or comes to allow, nothing has to be said of it again.
     mutating func frames(of id: Int32, flags: UInt8, isFirst: Bool) -> UnsafeRawBufferPointer? {
         guard let place = place(of: id), let base else { return nil }
-        let length = Int(base.loadUnaligned(fromByteOffset: place + 4, as: Int32.self))
         let whole = base + place + Self.entryHead
+        let length = Self.entry(base, at: place).length
         let payload = min(length - Self.frameHead, Self.mostOfFrame)
         let isAlone = payload == length - Self.frameHead
         let skipped = isFirst ? 0 : 1
@@ -100,9 +100,10 @@ struct H2Heads: ~Copyable {
     mutating func remove(of id: Int32, memory: H2Memory) {
         guard let place = place(of: id), let base else { return }
         base.storeBytes(of: 0, toByteOffset: place, as: Int32.self)
-        while start < end, base.loadUnaligned(fromByteOffset: start, as: Int32.self) == 0 {
-            start +=
-                Self.entryHead + Int(base.loadUnaligned(fromByteOffset: start + 4, as: Int32.self))
+        while start < end {
+            let head = Self.entry(base, at: start)
+            guard head.id == 0 else { break }
+            start += Self.entryHead + head.length
         }
         if start == end { clear(memory) }
     }
@@ -116,14 +117,24 @@ struct H2Heads: ~Copyable {
         end = 0
     }
 
+    /// What stands before the head that begins at `place`.
+    private static func entry(
+        _ base: UnsafeMutableRawPointer, at place: Int
+    ) -> (id: Int32, length: Int) {
+        (
+            base.loadUnaligned(fromByteOffset: place, as: Int32.self),
+            Int(base.loadUnaligned(fromByteOffset: place + 4, as: Int32.self))
+        )
+    }
+
     /// Where a stream's next head begins; nearly always it is the first of all.
     private func place(of id: Int32) -> Int? {
         guard let base else { return nil }
         var place = start
         while place < end {
-            if base.loadUnaligned(fromByteOffset: place, as: Int32.self) == id { return place }
-            place +=
-                Self.entryHead + Int(base.loadUnaligned(fromByteOffset: place + 4, as: Int32.self))
+            let head = Self.entry(base, at: place)
+            if head.id == id { return place }
+            place += Self.entryHead + head.length
         }
         return nil
     }

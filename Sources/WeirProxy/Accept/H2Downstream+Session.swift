@@ -66,6 +66,7 @@ extension H2Downstream: H2Owner {
             if !isReset || stream.isAnswered {
                 session?.use { $0.countAnswer() }
             } else if !stream.isOver, isPeers || stream.isWaiting {
+                // One that was sent on and proves to be none is charged where it is refused.
                 session?.use { $0.countReset() }
             }
             if code != 0, !isPeers, !stream.isOver {
