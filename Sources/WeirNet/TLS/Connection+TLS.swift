@@ -94,13 +94,8 @@ extension Connection {
         _ pieces: UnsafeMutablePointer<iovec>, count: Int, through session: TLSSession
     ) -> SendState {
         guard let port = context.port else { return .broken }
-        var isSealed = true
-        for index in 0..<count where isSealed {
-            let piece = UnsafeRawBufferPointer(
-                start: pieces[index].iov_base, count: pieces[index].iov_len)
-            isSealed = port.add(piece, to: session) { sendRecords(of: port) }
-        }
-        isSealed = isSealed && port.seal(session) { sendRecords(of: port) }
+        let all = UnsafeBufferPointer(start: pieces, count: count)
+        let isSealed = port.seal(all, session) { sendRecords(of: port) }
         sendRecords(of: port)
         if !isSealed { breakOff() }
         return sendState

@@ -25,7 +25,6 @@ final class TLSPort {
     private let bio: OpaquePointer
     /// Gathers small pieces into one record.
     private let stage: UnsafeMutableRawPointer
-    private var staged = 0
 
     init() throws(TLSFailure) {
         memory = .allocate(capacity: 1)
@@ -65,6 +64,9 @@ final class TLSPort {
         memory.pointee.input_left = count
     }
 
+    /// All that was offered has been taken.
+    var isDrained: Bool { memory.pointee.input_left == 0 }
+
     // MARK: Writing
 
     /// Records that are ready to be sent.
@@ -79,46 +81,43 @@ final class TLSPort {
         Self.outputBytes - memory.pointee.output_used >= Self.recordBytes + Self.recordOverhead
     }
 
-    /// Seals bytes into records; small pieces share one, which `seal` ends. `emit` sends what has
-    /// gathered where there is no more room.
-    func add(
-        _ bytes: UnsafeRawBufferPointer, to session: TLSSession, emit: () -> Void
+    /// Seals `pieces` into records; small ones share one. `emit` sends what has gathered where
+    /// there is no more room.
+    func seal(
+        _ pieces: UnsafeBufferPointer<iovec>, _ session: TLSSession, emit: () -> Void
     ) -> Bool {
-        guard var source = bytes.baseAddress else { return true }
-        var left = bytes.count
-        while left > 0 {
-            if staged == 0, left >= Self.recordBytes {
-                guard seal(source, Self.recordBytes, session, emit) else { return false }
-                source += Self.recordBytes
-                left -= Self.recordBytes
-                continue
+        var staged = 0
+        for (index, piece) in pieces.enumerated() {
+            guard var source = UnsafeRawPointer(piece.iov_base) else { continue }
+            var left = piece.iov_len
+            while left > 0 {
+                // A record of its own is sealed where it lies.
+                if staged == 0, left >= Self.recordBytes || index == pieces.count - 1 {
+                    let count = min(left, Self.recordBytes)
+                    guard seal(source, count, session, emit) else { return false }
+                    source += count
+                    left -= count
+                    continue
+                }
+                let count = min(left, Self.recordBytes - staged)
+                memcpy(stage + staged, source, count)
+                staged += count
+                source += count
+                left -= count
+                if staged == Self.recordBytes {
+                    guard seal(stage, staged, session, emit) else { return false }
+                    staged = 0
+                }
             }
-            let count = min(left, Self.recordBytes - staged)
-            memcpy(stage + staged, source, count)
-            staged += count
-            source += count
-            left -= count
-            if staged == Self.recordBytes, !seal(session, emit: emit) { return false }
         }
-        return true
-    }
-
-    /// Seals what small pieces have left.
-    func seal(_ session: TLSSession, emit: () -> Void) -> Bool {
-        let count = staged
-        staged = 0
-        return count == 0 || seal(stage, count, session, emit)
+        return staged == 0 || seal(stage, staged, session, emit)
     }
 
     private func seal(
         _ bytes: UnsafeRawPointer, _ count: Int, _ session: TLSSession, _ emit: () -> Void
     ) -> Bool {
         if !hasRoom { emit() }
-        guard session.seal(bytes, count) else {
-            staged = 0
-            return false
-        }
-        return true
+        return session.seal(bytes, count)
     }
 }
 

@@ -125,6 +125,8 @@ package final class TLSSession {
             let result = SSL_read_ex(session, plaintext + count, room - count, &more)
             if result == 1 {
                 count += more
+                // Another call would only say that there is no more.
+                if port.isDrained, SSL_pending(session) == 0 { break }
                 continue
             }
             switch SSL_get_error(session, result) {
