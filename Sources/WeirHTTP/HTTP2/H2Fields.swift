@@ -61,6 +61,9 @@ package final class H2Fields {
         end(out)
     }
 
+    /// Adds a field that is known, with a value that is.
+    package func add(_ name: Known, _ value: StaticString) { add(name, value.bytes) }
+
     /// Adds a field whose name is in lower case, and which the static table does not have.
     package func add(_ name: StaticString, _ value: UnsafeRawBufferPointer) {
         var out = begin(name.utf8CodeUnitCount + value.count)
@@ -69,6 +72,8 @@ package final class H2Fields {
         out.put(string: value)
         end(out)
     }
+
+    package func add(_ name: StaticString, _ value: StaticString) { add(name, value.bytes) }
 
     /// Adds any field.
     package func add(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {

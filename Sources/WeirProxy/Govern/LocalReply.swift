@@ -127,7 +127,7 @@ struct LocalReply {
             guard !out.hasOverflowed else { return false }
             let fields = stream.fields
             fields.removeAll()
-            fields.add(.status, ("200" as StaticString).bytes)
+            fields.add(.status, "200")
             fields.add(lines: out.written)
             stream.respond(hasBody: false)
             return true

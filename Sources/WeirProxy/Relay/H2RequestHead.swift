@@ -30,15 +30,13 @@ enum H2RequestHead {
             let path = out.written
             let fields = call.fields
             fields.removeAll()
-            fields.add(
-                .method,
-                head.wantsUpgrade
-                    ? ("CONNECT" as StaticString).bytes : message[head.methodName])
             if head.wantsUpgrade {
-                fields.add(":protocol", ("websocket" as StaticString).bytes)
+                fields.add(.method, "CONNECT")
+                fields.add(":protocol", "websocket")
+            } else {
+                fields.add(.method, message[head.methodName])
             }
-            let scheme: StaticString = cluster.plan.tls == nil ? "http" : "https"
-            fields.add(.scheme, scheme.bytes)
+            fields.add(.scheme, cluster.plan.tls == nil ? "http" : "https")
             fields.add(.authority, authority(head, message, cluster, call))
             fields.add(.path, path)
             let isTrusted = exchange.record.isPeerTrusted

@@ -20,12 +20,12 @@ enum H2ResponseHead {
         let isTunnel = head.status == 101
         // It would tell a client of HTTP/2 that asked for a tunnel that it has one.
         if exchange.head.wantsUpgrade, !isTunnel, head.status / 100 == 2 { return false }
-        fields.add(.status, isTunnel ? ("200" as StaticString).bytes : message.part(9, 3))
+        if isTunnel { fields.add(.status, "200") } else { fields.add(.status, message.part(9, 3)) }
         let hasDate = addFields(head, message, edits, isTunnel: isTunnel, to: fields)
         if !edits.drop("x-request-id") {
             fields.add("x-request-id", exchange.message.requestID)
         }
-        if !edits.drop("via") { fields.add(.via, ("1.1 weir" as StaticString).bytes) }
+        if !edits.drop("via") { fields.add(.via, "1.1 weir") }
         return withUnsafeTemporaryAllocation(
             byteCount: edits.lines.count + Self.additions, alignment: 1
         ) {
