@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from harness import Client, cluster, configuration, forward, get, ok, patience, until
+from harness.nobody import refusing
 
 
 def statuses(request):
@@ -125,14 +126,8 @@ def test_in_flight_and_connections_return_to_zero(pair):
 
 
 def test_refusals_are_counted_by_reason(weir):
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        running = weir(
-            configuration(
-                [cluster("main", f"127.0.0.1:{closed.getsockname()[1]}")],
-                [forward(match={"path_prefix": "/up"})],
-            )
-        )
+    with refusing() as address:
+        running = weir(configuration([cluster("main", address)], [forward(match={"path_prefix": "/up"})]))
         for _ in range(3):
             assert running.get("/up").status == 502
         assert running.get("/elsewhere").status == 404

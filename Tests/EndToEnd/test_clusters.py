@@ -1,12 +1,12 @@
 """Choosing endpoints, keeping connections, and what happens when an upstream fails."""
 
 import collections
-import socket
 import threading
 
 import pytest
 
 from harness import Client, RawUpstream, cluster, configuration, forward, ok, patience, until
+from harness.nobody import never_connecting, refusing
 
 
 def named(name):
@@ -67,16 +67,8 @@ def test_least_request_avoids_the_busy_endpoint(weir, upstream):
             client.close()
 
 
-def closed_port():
-    """A port on which nothing listens; bound, so that nobody else takes it."""
-    holder = socket.socket()
-    holder.bind(("127.0.0.1", 0))
-    return holder, f"127.0.0.1:{holder.getsockname()[1]}"
-
-
 def test_refused_connection_is_a_502(weir):
-    holder, address = closed_port()
-    with holder:
+    with refusing() as address:
         running = weir(configuration([cluster("main", address)]))
         with running.client() as client:
             for _ in range(3):
@@ -87,22 +79,10 @@ def test_refused_connection_is_a_502(weir):
 
 
 def test_connect_timeout_is_a_504(weir):
-    """A listener whose backlog is full drops the SYN, so the connect hangs."""
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        address = full.getsockname()
-        fillers = []
-        for _ in range(4):
-            filler = socket.socket()
-            filler.setblocking(False)
-            filler.connect_ex(address)
-            fillers.append(filler)
-        running = weir(configuration([cluster("main", f"127.0.0.1:{address[1]}", connect_timeout="300ms")]))
+    with never_connecting() as address:
+        running = weir(configuration([cluster("main", address, connect_timeout="300ms")]))
         response = running.get()
         assert (response.status, response.reason) == (504, "upstream_connect")
-        for filler in fillers:
-            filler.close()
 
 
 @pytest.mark.parametrize("way", ["close", "reset"])

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from harness import cluster, configuration, forward, ok, patience, until
+from harness.nobody import refusing
 
 OUTLIER = {"consecutive_5xx": 5, "base_ejection_time": "60s"}
 
@@ -300,11 +301,8 @@ def test_a_green_check_does_not_override_what_traffic_shows(weir, upstream):
 
 def test_a_tcp_check_needs_only_a_connection(weir, upstream):
     good = Checked(upstream)
-    holder = socket.socket()
-    holder.bind(("127.0.0.1", 0))
-    dead = "127.0.0.1:%d" % holder.getsockname()[1]
     check = {"tcp": True, "interval": "100ms", "timeout": "90ms"}
-    with holder:
+    with refusing() as dead:
         running = weir(settings(dead, good.address, outlier=False, health_check=check))
         until(lambda: endpoints(running)[dead]["state"] == "unhealthy", "the dead one is found out")
         assert set(ask(running, 10)) == {200}

@@ -1,13 +1,13 @@
 """Out of descriptors, connections or memory: new work is shed with a reason, and all of it comes back."""
 
 import os
-import socket
 import threading
 from contextlib import ExitStack
 
 import pytest
 
 from harness import Client, NetworkNamespace, cluster, configuration, listener, ok, patience, until
+from harness.nobody import refusing
 
 
 def flood(address, count):
@@ -186,18 +186,15 @@ def test_connections_that_come_and_go_leave_nothing(weir, upstream):
 
 def test_upstream_out_of_reach_and_back(weir, upstream):
     """A thousand failing requests leave neither descriptors nor a wrong memory of the endpoint."""
-    holder = socket.socket()
-    holder.bind(("127.0.0.1", 0))
-    port = holder.getsockname()[1]
-    running = weir(configuration([cluster("main", f"127.0.0.1:{port}")]))
-    before = running.open_files
-    with running.client() as client:
-        for _ in range(1000):
-            client.request()
-            assert client.read().reason == "upstream_connect"
-    until(lambda: running.open_files <= before + 1, "no descriptor is left over")
-    holder.close()
-    upstream(port=port)
+    with refusing() as address:
+        running = weir(configuration([cluster("main", address)]))
+        before = running.open_files
+        with running.client() as client:
+            for _ in range(1000):
+                client.request()
+                assert client.read().reason == "upstream_connect"
+        until(lambda: running.open_files <= before + 1, "no descriptor is left over")
+    upstream(port=int(address.rpartition(":")[2]))
     works_again(running)
 
 

@@ -1,6 +1,5 @@
 """Health checks of endpoints that speak HTTP/2: what is asked, and what makes one well or sick."""
 
-import socket
 import threading
 
 import pytest
@@ -16,6 +15,7 @@ from harness.http2 import (
     Http2Client,
     frame,
 )
+from harness.nobody import refusing
 
 #: No probe fails for being slow, where it is not meant to.
 CHECK = {"path": "/healthz", "interval": "100ms", "timeout": "20s", "unhealthy": 2, "healthy": 2}
@@ -366,9 +366,7 @@ def test_an_endpoint_that_is_not_who_it_should_be(weir, endpoint, authority):
 
 def test_a_port_on_which_nobody_listens(weir, endpoint):
     good = endpoint()
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        dead = "127.0.0.1:%d" % holder.getsockname()[1]
+    with refusing() as dead:
         running = weir(settings(dead, good))
         wait_sick(running, dead)
         assert set(ask(running, 6)) == {200}

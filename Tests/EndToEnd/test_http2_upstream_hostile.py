@@ -23,6 +23,7 @@ from harness.http2 import (
     settings_of,
     word,
 )
+from harness.nobody import never_connecting, refusing
 
 POLICY = {
     "on": ["connect_failure", "refused_stream"],
@@ -65,19 +66,6 @@ def ask_many(client, paths):
     return [outcome(answer) for _, answer in answers]
 
 
-@contextlib.contextmanager
-def never_connecting():
-    """The address of a listener whose backlog is full: what connects is not answered."""
-    with socket.socket() as full, contextlib.ExitStack() as stack:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        for _ in range(4):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(full.getsockname())
-        yield "127.0.0.1:%d" % full.getsockname()[1]
-
-
 def first_words(words, has_read=False):
     """What handles a connection that begins, and soon ends, with these."""
 
@@ -117,10 +105,7 @@ def hostile(upstream, http2_upstream):
 
         def make(case):
             if case == "refuses":
-                # Held, since another test's endpoint might get a port that is free.
-                holder = stack.enter_context(socket.socket())
-                holder.bind(("127.0.0.1", 0))
-                return "127.0.0.1:%d" % holder.getsockname()[1]
+                return stack.enter_context(refusing())
             if case == "never connects":
                 return stack.enter_context(never_connecting())
             if case in STRANGERS:

@@ -1,6 +1,5 @@
 """What once went wrong: each test fails on the version that had the fault."""
 
-import os
 import signal
 import socket
 import threading
@@ -272,16 +271,13 @@ def test_connections_that_waited_when_the_drain_began_are_served(weir, upstream)
     """What the kernel had taken was accepted, and then closed without a look at its request."""
     running = weir(configuration([cluster("main", upstream())], runtime={"workers": 1, "drain_timeout": "30s"}))
     edge = running.edge
-    os.kill(running.pid, signal.SIGSTOP)
     clients = []
-    try:
+    with running.stopped():
         for _ in range(600):
             client = Client(edge)
             client.request()
             clients.append(client)
-        os.kill(running.pid, signal.SIGTERM)
-    finally:
-        os.kill(running.pid, signal.SIGCONT)
+        running.signal(signal.SIGTERM)
     answers = [client.read() for client in clients]
     for client in clients:
         client.close()
@@ -324,14 +320,11 @@ def test_thousands_of_pipelined_requests_cost_little_memory(weir):
     def send(client):
         client.send(b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n" * count)
 
-    os.kill(running.pid, signal.SIGSTOP)
     senders = [threading.Thread(target=send, args=(client,), daemon=True) for client in clients]
-    try:
+    with running.stopped():
         for sender in senders:
             sender.start()
         time.sleep(patience(0.3))
-    finally:
-        os.kill(running.pid, signal.SIGCONT)
     for client in clients:
         assert {client.read().status for _ in range(count)} == {204}
         client.close()
@@ -358,12 +351,9 @@ def test_connection_that_was_closed_just_now_gets_no_request_that_cannot_be_repe
     with running.client() as client:
         client.request("POST", body=b"one")
         assert client.read().status == 200
-        os.kill(running.pid, signal.SIGSTOP)
-        try:
+        with running.stopped():
             client.request("POST", body=b"two")
             behind.connections[0].shutdown()
-        finally:
-            os.kill(running.pid, signal.SIGCONT)
         assert client.read().status == 200
     assert [request.body for request in behind.requests] == [b"one", b"two"]
 

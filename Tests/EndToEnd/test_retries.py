@@ -7,6 +7,7 @@ import time
 import pytest
 
 from harness import cluster, configuration, forward, ok, patience, until
+from harness.nobody import refusing
 
 POLICY = {
     "on": ["connect_failure", "reset_before_response", "gateway_error", "per_try_timeout"],
@@ -92,12 +93,9 @@ def test_a_body_that_is_sent_as_it_comes_is_kept_too(weir, upstream):
 
 
 def test_a_connection_that_was_refused_is_tried_elsewhere_whatever_the_method(weir, upstream):
-    import socket
-
     good = upstream()
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        running = weir(settings("127.0.0.1:%d" % closed.getsockname()[1], good))
+    with refusing() as address:
+        running = weir(settings(address, good))
         for _ in range(4):
             assert running.get(method="POST", body=b"x").status == 200
     assert len(good.requests) == 4
