@@ -126,6 +126,9 @@ open class Connection: EventSource {
 
     // MARK: To be overridden
 
+    /// The socket has not taken all: some of it is queued, or more than before.
+    open func sendQueueFilled() {}
+
     /// The queue has become empty after `queued`.
     open func sendQueueDrained() {}
 
@@ -218,9 +221,7 @@ open class Connection: EventSource {
         if sent.hasFailed { other.isBroken = true }
         if sent.moved < count {
             let rest = pipe.read(count - sent.moved, into: context.readBuffer)
-            if !other.isBroken, !other.outgoing.append(rest, pool: context.pool) {
-                other.breakOff()
-            }
+            if !other.isBroken { other.queue(rest) }
         }
         return taken
     }
@@ -336,11 +337,15 @@ open class Connection: EventSource {
             let rest = UnsafeRawBufferPointer(
                 start: piece.iov_base + skip, count: piece.iov_len - skip)
             skip = 0
-            guard outgoing.append(rest, pool: context.pool) else {
-                breakOff()
-                return
-            }
+            queue(rest)
         }
+    }
+
+    /// Keeps what the socket has not taken.
+    final func queue(_ rest: UnsafeRawBufferPointer) {
+        guard rest.count > 0 else { return }
+        guard outgoing.append(rest, pool: context.pool) else { return breakOff() }
+        sendQueueFilled()
     }
 
     private final func drainQueue() {

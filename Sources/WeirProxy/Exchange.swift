@@ -33,6 +33,8 @@ final class Exchange: TimerTarget {
     var target: Borrowed<Pool>?
     /// The pool of where the client's connection was going; kept, since it may be forgotten.
     var passage: Pool?
+    /// A pool that came with a later configuration; kept, since it may go with the next.
+    var newerPool: Pool?
     var upstream: Upstream?
     var route: RoutePlan? { matched?.object }
     var cluster: Cluster? { destination?.object }
@@ -350,7 +352,6 @@ final class Exchange: TimerTarget {
     /// A part of the response's body has been moved to `bodySink`.
     func upstreamMoved(_ count: Int) {
         record.responseBodyBytes &+= Int64(count)
-        if let downstream, downstream.isBehind { downstream.watchSending() }
         touch()
     }
 
@@ -409,7 +410,10 @@ final class Exchange: TimerTarget {
         if !keeps { head.isPersistent = false }
         isDiscarding = !isRequestComplete && keeps
         held.clear(pool: proxy.context.pool)
-        if isDiscarding { downstream.resumeReading() } else { finish() }
+        guard isDiscarding else { return finish() }
+        // What is still to come is waited for by the client's connection.
+        proxy.loop.timers.disarm(timer)
+        downstream.resumeReading()
     }
 
     private func finishIfAnswered() {
@@ -470,6 +474,7 @@ final class Exchange: TimerTarget {
         destination = nil
         target = nil
         passage = nil
+        newerPool = nil
         hedgeAt = .distantFuture
         message.clear()
         record = ExchangeRecord()

@@ -282,3 +282,45 @@ def test_a_half_closed_client_is_served_where_that_is_allowed(weir, upstream, ga
         gate.open.set()
         assert client.read().status == 200
         client.expect_end()
+
+
+def test_a_place_at_an_endpoint_that_comes_and_goes(weir, upstream, gate):
+    """Who waited gets a place at an endpoint that one reload has brought, and the next takes away."""
+    arrived, leave = threading.Event(), threading.Event()
+
+    def handle(connection):
+        connection.read_head()
+        arrived.set()
+        leave.wait(patience(30))
+        connection.reset()
+
+    def made(*behind):
+        bounds = {"circuit_breakers": {"max_requests": 1}, "queue": {"max_wait": "30s"}}
+        outlier = {"consecutive_5xx": 1, "max_ejection_percent": 100, "panic_threshold": 0}
+        made = cluster("main", *behind, outlier_detection=outlier, **bounds)
+        return configuration([made], [forward(request_buffer="0B")], runtime={"workers": 1})
+
+    def fail(request):
+        gate.answer(request)
+        return ok(status="500 No")
+
+    first, second = upstream(fail), upstream(handle=handle)
+    running = weir(made(first))
+    before = send(running)
+    first.wait_requests(1)
+    with running.client() as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 20000\r\n\r\n" + bytes(10_000))
+        until(lambda: waiting(running) == 1, "it waits")
+        running.reload(made(first, second))
+        # Its endpoint is ejected: the place that comes free is the other's.
+        gate.open.set()
+        assert before.read().status == 500
+        assert arrived.wait(patience(15))
+        running.reload(made(first))
+        leave.set()
+        assert client.read().reason == "upstream_reset"
+        # Nothing but the exchange knows the endpoint any more when it comes to its end.
+        client.send(bytes(10_000))
+        line = running.wait_log(2)[1]
+        assert (line["reason"], line["endpoint"]) == ("upstream_reset", second.address)
+    before.close()

@@ -65,6 +65,31 @@ private func standWithKeptConnection() throws -> (Stand, client: Peer, origin: P
         try stand.close(exchanges: 2)
     }
 
+    @Test func `the rest of a body whose request has failed is no attempt that takes too long`()
+        throws
+    {
+        let stand = try Stand {
+            $0.requestBuffer = 0
+            $0.timeout = .milliseconds(60)
+        }
+        let client = try stand.client()
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 6\r\n\r\nabc")
+        let origin = try stand.accept()
+        _ = try stand.read(origin, upTo: "abc")
+        origin.reset()
+        #expect(try stand.readHead(client).hasPrefix("HTTP/1.1 502 "))
+        let end = MonotonicClock.now() + .milliseconds(120)
+        while MonotonicClock.now() < end { stand.turn() }
+        client.send("def" + get)
+        let next = try stand.accept()
+        _ = try stand.readHead(next)
+        next.send(ok)
+        _ = try stand.read(client, upTo: "\r\n\r\nok")
+        #expect(stand.count(.failedReset) == 1)
+        #expect(stand.count(.failedTimeout) == 0)
+        try stand.close(exchanges: 2)
+    }
+
     @Test func `a GET over a fresh connection is not sent again`() throws {
         let stand = try Stand()
         let client = try stand.client()

@@ -1,5 +1,6 @@
 // Bodies in both directions: early answers, interim ones, slow peers, and peers that stop.
 
+import Glibc
 import Testing
 import WeirNet
 import WeirPolicy
@@ -201,6 +202,43 @@ private let longRequest = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4194304
         #expect(stand.refusals(.clientTooSlow) == 1)
         #expect(stand.proxy.connectionCount == 0)
         try stand.close(exchanges: 1)
+    }
+
+    @Test func `a client that does not read even the head is cut off`() throws {
+        var settings = ListenerSettings()
+        settings.sendTimeout = .milliseconds(40)
+        settings.sendBytesPerWindow = 1000
+        let stand = try Stand(settings)
+        var size: Int32 = 4608
+        let bytes = socklen_t(MemoryLayout.size(ofValue: size))
+        // Connections that are accepted have it from there.
+        setsockopt(stand.plan.listeners[0].fd, SOL_SOCKET, SO_SNDBUF, &size, bytes)
+        let client = try stand.client()
+        client.isReading = false
+        setsockopt(client.fd, SOL_SOCKET, SO_RCVBUF, &size, bytes)
+        client.send(get)
+        let origin = try stand.accept()
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n"
+        var (count, arrived): (UInt64, Int32) = (0, 0)
+        repeat {
+            _ = try stand.readHead(origin)
+            origin.send("\(head)x: \(String(repeating: "v", count: 20_000))\r\n\r\nok")
+            count += 1
+            try stand.turn(until: "the answer is on its way") { stand.reported == count }
+            client.send(get)
+            stand.settle()
+            _ = ioctl(client.fd, UInt(FIONREAD), &arrived)
+        } while stand.count(WorkerCounter.bytesSent) == UInt64(arrived)
+        // Its kernel has no room, and what was sent is on its way still.
+        _ = try stand.readHead(origin)
+        origin.send(head + "\r\n")
+        stand.settle()
+        #expect(stand.proxy.context.pool.bytesInUse > 0, "the head waits")
+        // It is not read any more: nothing but a head is to be sent.
+        origin.send("ok")
+        try stand.turn(until: "the end") { stand.proxy.connectionCount == 0 }
+        #expect(stand.refusals(.clientTooSlow) == 1)
+        try stand.close(exchanges: count + 1)
     }
 
     @Test func `a body above the limit is refused, announced or not`() throws {

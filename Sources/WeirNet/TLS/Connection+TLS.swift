@@ -116,8 +116,7 @@ extension Connection {
             }
             bytesSent &+= UInt64(sent)
         }
-        let rest = UnsafeRawBufferPointer(rebasing: records[sent...])
-        if !outgoing.append(rest, pool: context.pool) { breakOff() }
+        queue(UnsafeRawBufferPointer(rebasing: records[sent...]))
     }
 
     /// Tells the peer that no more is sent, behind what is queued: through TLS, where it is spoken,

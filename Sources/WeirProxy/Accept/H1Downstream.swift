@@ -410,6 +410,14 @@ final class H1Downstream: DownstreamConnection {
 
     // MARK: Sending and its pace
 
+    override func sendQueueFilled() {
+        switch state {
+        case .exchange, .tunnel, .lingering: watchSending()
+        // An answer that has ended has as long as an idle connection.
+        case .idle, .head, .closed: break
+        }
+    }
+
     override func sendQueueDrained() {
         switch state {
         case .exchange, .tunnel:
@@ -422,7 +430,7 @@ final class H1Downstream: DownstreamConnection {
     }
 
     /// The client has not taken all that was sent: from now on it must read at the least rate.
-    func watchSending() {
+    private func watchSending() {
         let deadline = context.loop.now + listener.settings.sendTimeout
         guard window.beginSending(bytesAcknowledged, until: deadline) else { return }
         if context.loop.timers.deadline(of: timer) > deadline {

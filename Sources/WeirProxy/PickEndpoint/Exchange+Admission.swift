@@ -113,6 +113,7 @@ extension Exchange {
             taken.settle(.unsent, now: now, verdicts: &proxy.verdicts)
             return pickEndpoint()
         }
+        newerPool = pool
         permit = consume taken
         if let refusal = cluster.plan.shadowRefusal { enterInShadow(cluster, refusal) }
         attempt(at: pool)

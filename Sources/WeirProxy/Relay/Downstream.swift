@@ -77,7 +77,7 @@ enum Downstream {
         case .h1(let connection):
             connection.use {
                 $0.writer.write(bytes, to: $0)
-                if case .queued = $0.flush() { $0.watchSending() }
+                $0.flush()
             }
         case .h2(let stream): stream.use { $0.send(bytes) }
         }
@@ -98,7 +98,7 @@ enum Downstream {
         case .h1(let connection):
             connection.use {
                 $0.gather(bytes)
-                if case .queued = $0.flush() { $0.watchSending() }
+                $0.flush()
             }
         case .h2(let stream): stream.use { $0.send(bytes) }
         }
@@ -124,14 +124,6 @@ enum Downstream {
     /// The client takes nothing at all now: what is read for it has to be held.
     var isShut: Bool {
         if case .h2(let stream) = self { stream.use { $0.isShut } } else { false }
-    }
-
-    /// The client has not taken all: from now on it must read at the least rate.
-    func watchSending() {
-        switch self {
-        case .h1(let connection): connection.use { $0.watchSending() }
-        case .h2: break
-        }
     }
 
     // MARK: The end
