@@ -35,6 +35,8 @@ struct copenssl_port {
     unsigned char *output;
     size_t output_used;
     size_t output_size;
+    /// Steps of a handshake that the input may still lead to; after the last, it is not read.
+    int steps_left;
 };
 
 static int copenssl_port_read(BIO *bio, char *target, size_t count, size_t *done)
@@ -42,7 +44,7 @@ static int copenssl_port_read(BIO *bio, char *target, size_t count, size_t *done
     struct copenssl_port *port = (struct copenssl_port *)BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
     size_t amount = count < port->input_left ? count : port->input_left;
-    if (amount == 0) {
+    if (amount == 0 || port->steps_left < 0) {
         BIO_set_retry_read(bio);
         *done = 0;
         return 0;
@@ -100,7 +102,23 @@ static inline BIO *copenssl_port_bio(const BIO_METHOD *method, struct copenssl_p
     return bio;
 }
 
+/// Called for each message of a handshake, and of what follows one, that comes or goes.
+static inline void copenssl_count_step(const SSL *session, int where, int result)
+{
+    (void)result;
+    BIO *bio = SSL_get_rbio(session);
+    if (bio == NULL || (where & SSL_CB_LOOP) == 0) return;
+    struct copenssl_port *port = (struct copenssl_port *)BIO_get_data(bio);
+    if (port->steps_left >= 0) port->steps_left -= 1;
+}
+
 // MARK: Contexts
+
+/// Has the port count the steps of its sessions' handshakes.
+static inline void copenssl_count_steps(SSL_CTX *context)
+{
+    SSL_CTX_set_info_callback(context, copenssl_count_step);
+}
 
 static inline int copenssl_set_min_version(SSL_CTX *context, int version)
 {

@@ -31,6 +31,7 @@ package final class TLSClient: @unchecked Sendable, Equatable {
         else { throw .last("OpenSSL lacks what weir offers") }
         // An endpoint that may renegotiate may do so in the middle of a request.
         copenssl_restrict(context)
+        copenssl_count_steps(context)
         copenssl_set_mode(context, Int(SSL_MODE_RELEASE_BUFFERS))
         // Each worker keeps the last session of each endpoint by itself.
         copenssl_set_cache_mode(

@@ -8,8 +8,9 @@ import Glibc
 final class TLSPort {
     /// Bytes of plaintext that one record holds at most (RFC 8446 section 5.1).
     static let recordBytes = 16 << 10
-    /// What a record adds to its plaintext at most, in any version.
-    private static let recordOverhead = 512
+    /// What sealing that much plaintext adds at most, in any version; a peer may ask for records
+    /// of 512 bytes (RFC 6066 section 4).
+    private static let recordOverhead = 4 << 10
     /// Records wait here until this many bytes have gathered, or until there are no more.
     private static let outputBytes = 256 << 10
 
@@ -57,12 +58,17 @@ final class TLSPort {
 
     // MARK: Reading
 
-    /// Gives the first `count` bytes of `input` to the session that reads next. Zero before a
-    /// session does anything else: no other's bytes may be taken for its own.
-    func offer(_ count: Int) {
+    /// Gives the first `count` bytes of `input` to the session that reads next, as far as they
+    /// lead to no more than `steps` of a handshake. Zero before a session does anything else: no
+    /// other's bytes may be taken for its own.
+    func offer(_ count: Int, steps: Int32 = 0) {
         memory.pointee.input = UnsafePointer(input.assumingMemoryBound(to: UInt8.self))
         memory.pointee.input_left = count
+        memory.pointee.steps_left = steps
     }
+
+    /// What is left of the steps that were offered; less than none where it asked for more.
+    var stepsLeft: Int32 { memory.pointee.steps_left }
 
     /// All that was offered has been taken.
     var isDrained: Bool { memory.pointee.input_left == 0 }

@@ -85,6 +85,7 @@ package final class TLSServer: @unchecked Sendable, Equatable {
         else { throw .last("OpenSSL lacks what weir offers") }
         // A client that may renegotiate may ask for any number of handshakes on one connection.
         copenssl_restrict(context)
+        copenssl_count_steps(context)
         copenssl_set_mode(context, Int(SSL_MODE_RELEASE_BUFFERS))
         // Sessions are with the clients, in their tickets: nothing is kept here, and every worker
         // knows them.

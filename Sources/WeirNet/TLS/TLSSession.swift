@@ -27,12 +27,18 @@ package final class TLSSession {
     /// The peers have agreed on keys, and the peer is who it has to be. It stays so: OpenSSL calls
     /// itself unfinished again while it reads what follows a handshake.
     package private(set) var isEstablished = false
-    /// Bytes of records that came after the handshake and brought nothing.
-    private var idleBytes = 0
-    /// More of them is a peer that wants to keep this side busy: tickets are far less.
-    private static let mostIdleBytes = 64 << 10
+    /// Steps of a handshake, and of messages that follow one, that the peer may still cause. Each
+    /// change of keys takes as long as many records: a peer that asks for one after the other wants
+    /// to keep this side busy. A handshake takes some 30, a ticket 1, a change of keys up to 5.
+    private var stepsLeft = mostSteps
+    private static let mostSteps: Int32 = 200
+    /// Plaintext that has not earned a step yet.
+    private var unpaidBytes = 0
+    /// Bytes of plaintext for which the peer may cause another step.
+    private static let bytesAStep = 64 << 10
     /// Why the session has failed, in OpenSSL's words.
     package private(set) var failure: String?
+    private var hasRefusal = false
     /// The peer's certificate, once it was asked for.
     private var certificate: PeerCertificate??
 
@@ -116,7 +122,7 @@ package final class TLSSession {
     /// holds as much as they can be and a record more.
     func open(_ received: Int, into plaintext: UnsafeMutableRawPointer, room: Int) -> Opened {
         if let end { return end }
-        port.offer(received)
+        port.offer(received, steps: stepsLeft)
         defer { port.offer(0) }
         ERR_clear_error()
         var count = 0
@@ -124,6 +130,8 @@ package final class TLSSession {
             var more = 0
             let result = SSL_read_ex(session, plaintext + count, room - count, &more)
             if result == 1 {
+                // Said now: a record that is broken, or half of a change of keys, may follow.
+                isEstablished = true
                 count += more
                 // Another call would only say that there is no more.
                 if port.isDrained, SSL_pending(session) == 0 { break }
@@ -136,19 +144,19 @@ package final class TLSSession {
             }
             break
         }
-        if !isEstablished {
-            isEstablished = SSL_is_init_finished(session) == 1
-        } else if count == 0 {
-            idleBytes += received
-            if idleBytes > Self.mostIdleBytes {
-                fail("the peer sends nothing but the protocol's own")
-            }
-        }
-        if count > 0 {
-            idleBytes = 0
-            return .bytes(count)
-        }
-        return end ?? .nothing
+        if !isEstablished { isEstablished = SSL_is_init_finished(session) == 1 }
+        countSteps(count)
+        return count > 0 ? .bytes(count) : end ?? .nothing
+    }
+
+    private func countSteps(_ count: Int) {
+        stepsLeft = port.stepsLeft
+        if stepsLeft < 0 { return fail("the peer asks for too many changes of keys") }
+        unpaidBytes += count
+        guard unpaidBytes >= Self.bytesAStep else { return }
+        let earned = Int32(clamping: unpaidBytes / Self.bytesAStep)
+        stepsLeft = min(Self.mostSteps, stepsLeft + earned)
+        unpaidBytes %= Self.bytesAStep
     }
 
     /// Reading would say at once that the session is over.
@@ -185,7 +193,22 @@ package final class TLSSession {
         end = .failed
     }
 
+    /// The peer has refused this side's part of the handshake, which in TLS 1.3 is heard of when
+    /// data may have been sent already: the peer has looked at none of it.
+    package var isRefused: Bool { hasRefusal && version == .v13 }
+
+    /// Alerts that say so: the handshake as a whole, certificates of all kinds, access, a wrong
+    /// signature, and no certificate (RFC 8446 section 6.2).
+    private static func isRefusal(_ error: UInt) -> Bool {
+        guard ERR_GET_LIB(error) == ERR_LIB_SSL else { return false }
+        switch ERR_GET_REASON(error) - SSL_AD_REASON_OFFSET {
+        case 40, 42...46, 48, 49, 51, 116: return true
+        default: return false
+        }
+    }
+
     private func fail() {
+        hasRefusal = Self.isRefusal(ERR_peek_error())
         let verdict = SSL_get_verify_result(session)
         let reason = TLSFailure.takeReason()
         if verdict != Int(X509_V_OK), let text = X509_verify_cert_error_string(verdict) {

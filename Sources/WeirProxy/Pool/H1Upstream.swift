@@ -204,7 +204,7 @@ final class H1Upstream: Connection {
 
     private func inputFailed() {
         // In TLS 1.3 an endpoint refuses weir's certificate only after weir has begun to ask.
-        let isRefused = tls?.failure != nil && !isReused && !hasAnswered
+        let isRefused = tls?.isRefused == true && !isReused && !hasAnswered
         guard state == .connecting || isRefused else { return fail(.reset) }
         handshakeFailed(tls?.failure ?? "the endpoint has broken off")
     }
