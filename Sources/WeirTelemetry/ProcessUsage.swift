@@ -17,10 +17,7 @@ package struct ProcessUsage: Sendable {
     /// Reads the present values; what cannot be read stays 0.
     package static func now() -> ProcessUsage {
         var usage = ProcessUsage()
-        var time = timespec()
-        if clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time) == 0 {
-            usage.cpuSeconds = Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
-        }
+        usage.cpuSeconds = seconds(of: CLOCK_PROCESS_CPUTIME_ID)
         let pages = readText("/proc/self/statm").split(separator: " ")
         if pages.count > 1, let resident = UInt64(pages[1]) {
             usage.residentBytes = resident &* UInt64(clamping: sysconf(Int32(_SC_PAGESIZE)))
@@ -42,12 +39,19 @@ package struct ProcessUsage: Sendable {
         let afterName = stat.split(separator: ")", omittingEmptySubsequences: false).last ?? ""
         let fields = afterName.split(separator: " ")
         let ticksPerSecond = Double(sysconf(Int32(_SC_CLK_TCK)))
-        let boot = readText("/proc/stat").split(separator: "\n").first { $0.hasPrefix("btime ") }
-        guard fields.count > 19, let ticks = Double(fields[19]), ticksPerSecond > 0,
-            let bootSeconds = boot.flatMap({ Double($0.dropFirst(6)) })
-        else { return 0 }
-        return bootSeconds + ticks / ticksPerSecond
+        guard fields.count > 19, let ticks = Double(fields[19]), ticksPerSecond > 0 else {
+            return 0
+        }
+        // /proc/stat, which says when the machine was started, may be hidden.
+        let age = seconds(of: CLOCK_BOOTTIME) - ticks / ticksPerSecond
+        return seconds(of: CLOCK_REALTIME) - age
     }()
+
+    private static func seconds(of clock: clockid_t) -> Double {
+        var time = timespec()
+        guard clock_gettime(clock, &time) == 0 else { return 0 }
+        return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+    }
 
     private static func countDescriptors() -> UInt64 {
         guard let directory = opendir("/proc/self/fd") else { return 0 }
@@ -63,7 +67,7 @@ package struct ProcessUsage: Sendable {
         guard file >= 0 else { return "" }
         defer { _ = close(file) }
         var bytes: [UInt8] = []
-        // /proc/stat grows with the cores; more than a mebibyte of it is of no use to anybody.
+        // More than a mebibyte of it is of no use to anybody.
         while bytes.count < 1 << 20 {
             let piece = [UInt8](unsafeUninitializedCapacity: 4096) { buffer, count in
                 count = max(0, read(file, buffer.baseAddress, 4096))
