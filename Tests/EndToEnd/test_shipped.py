@@ -1,4 +1,4 @@
-"""The shipped configurations serve requests. Only what is of another machine is replaced: addresses."""
+"""The shipped configurations serve requests. Only what is another machine's is replaced: addresses, certificates."""
 
 import re
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness import get
+from harness import Client, get
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 #: What each of them is asked: listener, host and path.
 ASKED = {
-    "edge": ("http", "www.example.com", "/checkout/1"),
+    "edge": ("edge", "www.example.com", "/checkout/1"),
     "flash-sale": ("http", "shop.example.com", "/checkout"),
     "quickstart": ("http", "localhost", "/"),
     "sidecar": ("outgoing", "payments.internal", "/charge"),
@@ -33,10 +33,17 @@ Loader.yaml_implicit_resolvers = {
 Loader.add_implicit_resolver(BOOL, re.compile("^(?:true|false)$"), ["t", "f"])
 
 
-def moved(settings, endpoint):
+@pytest.fixture(scope="module")
+def certificate(authority):
+    return authority.issue("DNS:www.example.com")
+
+
+def moved(settings, endpoint, certificate):
     """The same, with every listener on a free port and one endpoint behind every cluster."""
     for listener in settings["listeners"]:
         listener["address"] = "127.0.0.1:0"
+        if "tls" in listener:
+            listener["tls"]["certificates"] = [certificate.files]
     for cluster in settings["clusters"]:
         cluster.pop("discovery", None)
         cluster["endpoints"] = [endpoint]
@@ -44,13 +51,25 @@ def moved(settings, endpoint):
     return settings
 
 
+def load(name):
+    return yaml.load((CONFIGS / f"{name}.yaml").read_text(), Loader)
+
+
 @pytest.mark.parametrize("name", sorted(file.stem for file in CONFIGS.glob("*.yaml")))
-def test_it_starts_and_answers(weir, upstream, name):
+def test_it_starts_and_answers(weir, upstream, authority, certificate, name):
     behind = upstream()
-    settings = yaml.load((CONFIGS / f"{name}.yaml").read_text(), Loader)
-    running = weir(moved(settings, behind.address))
+    running = weir(moved(load(name), behind.address, certificate))
     listener, host, path = ASKED[name]
-    names = [each["name"] for each in settings["listeners"]]
-    answer = get(running.address(listener if listener in names else names[0]), path, host=host)
-    assert answer.status == 200, answer
+    listeners = {each["name"]: each for each in load(name)["listeners"]}
+    listener = listener if listener in listeners else next(iter(listeners))
+    tls = authority.client() if "tls" in listeners[listener] else None
+    with Client(running.address(listener), tls=tls, name=host if tls else None) as client:
+        client.request(path=path, host=host)
+        assert client.read().status == 200
     assert [request.target for request in behind.requests if request.target == path]
+
+
+def test_the_edge_sends_everybody_to_tls(weir, upstream, certificate):
+    running = weir(moved(load("edge"), upstream().address, certificate))
+    answer = get(running.address("http"), "/checkout/1?a=b", host="www.example.com")
+    assert (answer.status, answer.one("location")) == (308, "https://www.example.com/checkout/1?a=b")
