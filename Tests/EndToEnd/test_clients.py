@@ -29,8 +29,7 @@ FILES = {
 
 def program(name):
     found = shutil.which(name)
-    if not found:
-        pytest.skip(f"{name} is not installed")
+    assert found, f"{name} is missing: `make setup` installs it"
     return found
 
 

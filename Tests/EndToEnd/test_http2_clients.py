@@ -20,8 +20,7 @@ LARGE = random.Random(1).randbytes(4 * MIB)
 
 def program(name):
     found = shutil.which(name)
-    if not found:
-        pytest.skip(f"{name} is not installed")
+    assert found, f"{name} is missing: `make setup` installs it"
     return found
 
 
