@@ -92,7 +92,7 @@ let package = Package(
             name: "WeirConfigTests", dependencies: ["WeirConfig", "WeirPolicy", "WeirTime"],
             exclude: ["Golden"], swiftSettings: strict),
         tests("WeirHTTPTests", ["WeirHTTP", "CNghttp2"]),
-        tests("WeirNetTests", ["WeirNet", "WeirTime", "CWeir"]),
+        tests("WeirNetTests", ["WeirNet", "WeirTime", "CWeir", "COpenSSL"]),
         tests("WeirCryptoTests", ["WeirCrypto", "WeirTime"]),
         tests("WeirTelemetryTests", ["WeirTelemetry", "WeirTime"]),
         tests("WeirAdminTests", ["WeirAdmin", "WeirNet", "WeirHTTP", "WeirTime"]),

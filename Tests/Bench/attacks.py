@@ -179,7 +179,9 @@ SLOW_HEAD = b"GET /attack HTTP/1.1\r\nHost: floods\r\n"
 #: Without a script: the attacker only computes, which shows what of a ratio is the stand's.
 ATTACKS = {
     "control": Attack("no attack, a loop that computes"),
-    "rapid-reset": Attack("rapid reset, HEADERS and RST_STREAM", rapid_reset, is_http2=True),
+    "rapid-reset": Attack(
+        "rapid reset, HEADERS and RST_STREAM", rapid_reset, is_http2=True, reached=0
+    ),
     "rapid-reset-late": Attack(
         "rapid reset, 2 ms after each ten HEADERS", rapid_reset_in_step, is_http2=True
     ),

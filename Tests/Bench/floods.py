@@ -384,8 +384,11 @@ def main():
         others = max(row["others"] for row in rows.values())
         lead += f"\n- other work on weir's CPU: at most {others:.2f} s each second"
         report.write(options.write, "\n\n".join([lead, *tables]), MARK)
-    if options.quick and any(row["failed"] for row in rows.values()):
-        sys.exit("floods: the well-behaved client was failed")
+    if options.quick:
+        if any(row["failed"] for row in rows.values()):
+            sys.exit("floods: the well-behaved client was failed")
+    elif missed := [name for name, row in rows.items() if judge(ATTACKS[name], row) not in ("met", "-")]:
+        sys.exit(f"floods: {', '.join(missed)} missed what is asked")
 
 
 if __name__ == "__main__":

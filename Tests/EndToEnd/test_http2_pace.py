@@ -13,8 +13,8 @@ import pytest
 
 from harness import SLOWDOWN, cluster, configuration, forward, free_address, listener, ok
 from harness import patience, until
-from harness.http2 import DATA, ENHANCE_YOUR_CALM, INITIAL_WINDOW_SIZE, NO_ERROR, WINDOW
-from harness.http2 import Http2Client, frame
+from harness.http2 import DATA, ENHANCE_YOUR_CALM, INITIAL_WINDOW_SIZE, NO_ERROR, RST_STREAM, WINDOW
+from harness.http2 import Http2Client, frame, word
 
 KIB, MIB = 1 << 10, 1 << 20
 #: More than any answer here has, and more than the kernel's buffers take of one.
@@ -334,11 +334,12 @@ SPOILT = {
     "too many trailers": (posting, ending(*((f"x-{number}", "1") for number in range(40)))),
     "data before a tunnel": (websocket, lambda _, stream: frame(DATA, 0, stream.number, b"x")),
 }
+RESET = {"its reset": (posting, lambda _, stream: frame(RST_STREAM, 0, stream.number, word(8)))}
 
 
-@pytest.mark.parametrize("way", SPOILT)
+@pytest.mark.parametrize("way", [*SPOILT, *RESET])
 def test_requests_that_their_client_spoils_are_a_flood(pair, way):
-    """They cost the endpoint as much as those which are reset (CVE-2025-8671)."""
+    """They cost the endpoint as much as those which are reset (CVE-2023-44487, CVE-2025-8671)."""
 
     def handle(connection):
         if request := connection.read_head():
@@ -346,7 +347,7 @@ def test_requests_that_their_client_spoils_are_a_flood(pair, way):
         connection.wait_closed()
 
     running, behind = pair(handle=handle, routes=[forward(request_buffer="0B")])
-    begin, spoil = SPOILT[way]
+    begin, spoil = (SPOILT | RESET)[way]
     with Http2Client(running.edge) as client:
         for asked in range(20, 620, 20):
             streams = [begin(client) for _ in range(20)]

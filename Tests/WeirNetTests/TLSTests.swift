@@ -1,5 +1,6 @@
 // Certificates as they are read, and the keys of tickets; sessions are tested end to end.
 
+import COpenSSL
 import Foundation
 import Testing
 import WeirTime
@@ -124,5 +125,65 @@ private func problem(_ body: () throws(TLSFailure) -> Void) -> String {
             problem { () throws(TLSFailure) in
                 _ = try TLSServer(.init(credentials: []), name: "edge", tickets: tickets)
             } != "none")
+    }
+}
+
+/// What OpenSSL prepares for one ticket.
+private final class TicketContexts {
+    let cipher: OpaquePointer
+    let code: OpaquePointer
+
+    init() throws {
+        cipher = try #require(EVP_CIPHER_CTX_new())
+        let method = try #require(EVP_MAC_fetch(nil, "HMAC", nil))
+        defer { EVP_MAC_free(method) }
+        code = try #require(EVP_MAC_CTX_new(method))
+    }
+
+    deinit {
+        EVP_CIPHER_CTX_free(cipher)
+        EVP_MAC_CTX_free(code)
+    }
+}
+
+/// A ticket, as far as it says which key has sealed it.
+private struct Ticket {
+    var name = [UInt8](repeating: 0, count: TLSTicketKeys.nameBytes)
+    var vector = [UInt8](repeating: 0, count: Int(EVP_MAX_IV_LENGTH))
+
+    init(sealedBy keys: TLSTicketKeys) throws {
+        let contexts = try TicketContexts()
+        #expect(keys.seal(&name, &vector, contexts.cipher, contexts.code) == 1)
+    }
+
+    mutating func opened(by keys: TLSTicketKeys, isReplaced: Bool = false) throws -> Int32 {
+        let contexts = try TicketContexts()
+        return keys.open(
+            &name, &vector, contexts.cipher, contexts.code, isReplaced: isReplaced)
+    }
+}
+
+@Suite struct `Ticket keys` {
+    private static let (isForgotten, isGood, isToBeRenewed): (Int32, Int32, Int32) = (0, 1, 2)
+
+    @Test func `a key opens what it has sealed until three others have come`() throws {
+        let keys = TLSTicketKeys()
+        var ticket = try Ticket(sealedBy: keys)
+        #expect(try ticket.opened(by: keys) == Self.isGood)
+        #expect(try ticket.opened(by: keys, isReplaced: true) == Self.isToBeRenewed)
+        for _ in 0..<2 {
+            keys.rotate()
+            #expect(try ticket.opened(by: keys) == Self.isToBeRenewed)
+        }
+        var later = try Ticket(sealedBy: keys)
+        #expect(later.name != ticket.name)
+        keys.rotate()
+        #expect(try ticket.opened(by: keys) == Self.isForgotten)
+        #expect(try later.opened(by: keys) == Self.isToBeRenewed)
+    }
+
+    @Test func `another process has other keys`() throws {
+        var ticket = try Ticket(sealedBy: TLSTicketKeys())
+        #expect(try ticket.opened(by: TLSTicketKeys()) == Self.isForgotten)
     }
 }
