@@ -116,8 +116,8 @@ enum LimitsSection {
     static let maxConnectionsPerIP = Key(
         "max_connections_per_ip", .orOff(.integer(1...1_000_000)), default: "off",
         reload: .newConnections,
-        "Connections of one client address in the whole process; beyond them the answer is 503. "
-            + "IPv6 clients are told apart by their first 64 bits.")
+        "Connections of one client address in the whole process; beyond them the answer is 503, "
+            + "or over TLS none. IPv6 clients are told apart by their first 64 bits.")
 
     static let section = Section(
         "limits", at: "listeners[].limits", "Bounds on what one client may send, and how slowly.",
