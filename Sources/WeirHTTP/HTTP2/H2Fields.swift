@@ -73,6 +73,7 @@ package final class H2Fields {
         end(out)
     }
 
+    /// The same, with a value that is known.
     package func add(_ name: StaticString, _ value: StaticString) { add(name, value.bytes) }
 
     /// Adds any field.
