@@ -128,11 +128,15 @@ extension Exchange {
         guard let upstream else { return false }
         let judged = outcome
         guard retries(afterStatus: status, retryAfter: hint) else { return false }
-        // Retried: the connection goes with the answer that nobody reads.
+        // Retried: the connection goes with the answer that nobody reads, and what the attempt has
+        // held but for the place of the retry that follows.
         record.call = .none
         self.upstream = nil
         outcome = judged
+        let next = ticket.places.intersection([.retry, .retryInShadow])
+        ticket.places.subtract(next)
         settlePermit()
+        ticket.places.formUnion(next)
         upstream.close()
         return true
     }
@@ -178,6 +182,7 @@ extension Exchange {
 
     /// The client reads its answer too slowly.
     func downstreamTooSlow() {
+        guard phase != .report else { return }
         record.endedBy = .client
         record.refuse(.clientTooSlow)
         dropUpstream()
@@ -197,7 +202,6 @@ extension Exchange {
             record.endedBy = .client
             record.refuse(.clientGone)
         }
-        stopWaiting()
         dropUpstream()
         report()
         downstream?.abort()

@@ -455,6 +455,8 @@ final class Exchange: TimerTarget {
     func report() {
         let phaseAtEnd = phase
         phase = .report
+        // A verdict that came later would be for whoever has this exchange next.
+        stopWaiting()
         proxy.loop.timers.disarm(timer)
         proxy.counters.subtract(.requestsActive)
         settleTicket()

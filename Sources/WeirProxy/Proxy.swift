@@ -215,7 +215,11 @@ package final class Proxy {
         if let exchange = waitRoom.leave(verdict.waiter) {
             return exchange.verdictArrived(verdict)
         }
-        // Whoever waited is gone: the permit goes to the next.
+        giveBack(verdict)
+    }
+
+    /// Whoever waited is gone: the permit goes to the next.
+    func giveBack(_ verdict: WaitVerdict) {
         guard let endpoint = verdict.endpoint else { return }
         let permit = Permit(
             cluster: verdict.cluster, endpoint: endpoint,

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from harness import Client, cluster, configuration, forward, listener, ok, patience, until
+from harness.http2 import INITIAL_WINDOW_SIZE, Http2Client
 
 
 class Gate:
@@ -324,3 +325,27 @@ def test_a_place_at_an_endpoint_that_comes_and_goes(weir, upstream, gate):
         line = running.wait_log(2)[1]
         assert (line["reason"], line["endpoint"]) == ("upstream_reset", second.address)
     before.close()
+
+
+def test_who_reads_nothing_does_not_wait_for_more(weir, upstream):
+    """What such a client has in the queue ends with it: a place that came later was a stranger's."""
+
+    def answer(request):
+        return ok(bytes(8 << 20) if request.target == "/large" else request.target.encode())
+
+    behind = upstream(answer)
+    limits = {"send_timeout": f"{patience(2):.0f}s", "send_min_rate": "1KiB/s"}
+    bounds = {"circuit_breakers": {"max_requests": 1}, "queue": {"max_wait": "60s"}}
+    running = weir(settings(behind, listeners=[listener(limits=limits)], **bounds))
+    with Http2Client(running.edge, {INITIAL_WINDOW_SIZE: 1 << 30}, windows=False, receive_buffer=4096) as client:
+        client.open_window(None, 1 << 30)
+        client.request(path="/large")
+        behind.wait_requests(1)
+        for number in range(5):
+            client.request(path=f"/waits/{number}")
+        until(lambda: waiting(running) == 5, "they wait")
+        until(lambda: running.total("downstream_connections") == 0, "the client is cut off", 30)
+    assert waiting(running) == 0
+    for number in range(10):
+        assert running.get(f"/{number}").body == b"/%d" % number
+    until(lambda: running.total("weir_endpoint_in_flight") == 0, "all places are free")

@@ -309,3 +309,28 @@ def test_a_client_that_leaves_before_its_retry_gives_its_place_back(weir, upstre
             until(lambda: running.total("upstream_retries_total") == number, "a retry is arranged")
         running.wait_log(number, lambda line: line["reason"] == "client_gone")
     assert len(behind.requests) == 3
+
+
+def test_a_retry_after_a_status_holds_its_place(weir, upstream):
+    """It was given back with the attempt before, and `max_retries` bounded nothing."""
+    behind = upstream(failing())
+    policy = {"backoff": {"base": "60s", "max": "60s", "jitter": "none"}}
+    running = weir(settings(behind, policy=policy, route={"timeout": "off"}, circuit_breakers={"max_retries": 1}))
+    with running.client() as client:
+        client.request()
+        until(lambda: running.total("upstream_retries_total") == 1, "a retry is arranged")
+        assert running.get().status == 503
+        assert running.wait_log(1)[0]["no_retry"] == "ceiling"
+
+
+def test_places_of_retries_are_all_given_back(weir, upstream):
+    """After a connection that failed and a status, one of two had been kept for good."""
+    behind = upstream(failing())
+    policy = {"on": ["connect_failure", "gateway_error"], "attempts": 2}
+    policy["budget"] = {"percent": 100, "min_per_second": 1000}
+    with refusing() as address:
+        running = weir(settings(address, behind, policy=policy, circuit_breakers={"max_retries": 2}))
+        for _ in range(12):
+            assert running.get().status in (502, 503)
+        # Two at once, one of each of these clients.
+        assert "ceiling" not in {line.get("no_retry") for line in running.wait_log(12)}

@@ -102,7 +102,7 @@ extension Exchange {
 
     /// The queue has decided.
     func verdictArrived(_ verdict: WaitVerdict) {
-        guard let cluster, pause == .queued else { return }
+        guard let cluster, pause == .queued else { return proxy.giveBack(verdict) }
         pause = .none
         ticket.place = (0, 0)
         guard let endpoint = verdict.endpoint else { return refuseWaiting(verdict.refusal) }

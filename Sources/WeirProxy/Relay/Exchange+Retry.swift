@@ -84,7 +84,10 @@ extension Exchange {
             noteWouldRetry(cluster, isUnprocessed: isUnprocessed)
             return false
         }
-        guard cluster.governor.use({ $0.takeRetry() }) else {
+        // After a status the attempt before is still under way: if it is a retry, its place is this
+        // one's.
+        let hasPlace = ticket.places.contains(.retry)
+        guard hasPlace || cluster.governor.use({ $0.takeRetry() }) else {
             record.retryRefusal = .ceiling
             return false
         }
@@ -92,7 +95,7 @@ extension Exchange {
         if isUnprocessed, !ticket.hasUsedFreeRetry {
             ticket.hasUsedFreeRetry = true
         } else if !cluster.governor.use({ $0.retryBudget.withdraw(now: now) }) {
-            cluster.governor.use { $0.retryEnded() }
+            if !hasPlace { cluster.governor.use { $0.retryEnded() } }
             record.retryRefusal = .budget
             cluster.plan.counters.add(.retriesOverBudget)
             return false
@@ -121,6 +124,7 @@ extension Exchange {
 
     /// Asks a `max_retries` that is a shadow.
     private func noteRetryInShadow(_ cluster: Cluster) {
+        if ticket.places.contains(.retryInShadow) { return }
         if cluster.governor.use({ $0.takeRetryInShadow() }) {
             ticket.places.insert(.retryInShadow)
         } else {
