@@ -221,7 +221,7 @@ open class Connection: EventSource {
         if sent.hasFailed { other.isBroken = true }
         if sent.moved < count {
             let rest = pipe.read(count - sent.moved, into: context.readBuffer)
-            if !other.isBroken { other.queue(rest) }
+            other.queue(rest)
         }
         return taken
     }
@@ -341,9 +341,9 @@ open class Connection: EventSource {
         }
     }
 
-    /// Keeps what the socket has not taken.
+    /// Keeps what the socket has not taken; nothing more once a part of it was lost.
     final func queue(_ rest: UnsafeRawBufferPointer) {
-        guard rest.count > 0 else { return }
+        guard rest.count > 0, !isBroken else { return }
         guard outgoing.append(rest, pool: context.pool) else { return breakOff() }
         sendQueueFilled()
     }

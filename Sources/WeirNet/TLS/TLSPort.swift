@@ -97,23 +97,20 @@ final class TLSPort {
             guard var source = UnsafeRawPointer(piece.iov_base) else { continue }
             var left = piece.iov_len
             while left > 0 {
-                // A record of its own is sealed where it lies.
-                if staged == 0, left >= Self.recordBytes || index == pieces.count - 1 {
-                    let count = min(left, Self.recordBytes)
-                    guard seal(source, count, session, emit) else { return false }
-                    source += count
-                    left -= count
-                    continue
-                }
                 let count = min(left, Self.recordBytes - staged)
-                memcpy(stage + staged, source, count)
-                staged += count
-                source += count
-                left -= count
+                // A record of its own is sealed where it lies.
+                if staged == 0, count == Self.recordBytes || index == pieces.count - 1 {
+                    guard seal(source, count, session, emit) else { return false }
+                } else {
+                    memcpy(stage + staged, source, count)
+                    staged += count
+                }
                 if staged == Self.recordBytes {
                     guard seal(stage, staged, session, emit) else { return false }
                     staged = 0
                 }
+                source += count
+                left -= count
             }
         }
         return staged == 0 || seal(stage, staged, session, emit)

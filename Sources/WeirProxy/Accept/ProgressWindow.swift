@@ -10,10 +10,11 @@ struct ProgressWindow {
     private(set) var sendingEnds = Instant.distantFuture
     private(set) var receivingEnds = Instant.distantFuture
 
-    /// Begins to watch sending; `false` when it is being watched already.
-    mutating func beginSending(_ bytesSent: UInt64, until end: Instant) -> Bool {
+    /// Begins to watch sending; `false`, without a look at the bytes, which may be a system call,
+    /// when it is being watched already.
+    mutating func beginSending(_ bytesSent: @autoclosure () -> UInt64, until end: Instant) -> Bool {
         guard sentAtStart == .max else { return false }
-        sentAtStart = bytesSent
+        sentAtStart = bytesSent()
         sendingEnds = end
         return true
     }
