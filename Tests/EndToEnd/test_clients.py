@@ -4,7 +4,6 @@ import hashlib
 import http.client
 import random
 import re
-import shutil
 import socket
 import subprocess
 import threading
@@ -15,6 +14,7 @@ import pytest
 from harness import Client, cluster, configuration, forward, ok, patience
 from harness.client import parse
 from harness.nginx import PROGRAM, Nginx
+from harness.programs import program
 
 pytestmark = pytest.mark.clients
 MIB = 1 << 20
@@ -25,12 +25,6 @@ FILES = {
     "empty": b"",
     "page.html": b"<h1>hello</h1>" * 1000,
 }
-
-
-def program(name):
-    found = shutil.which(name)
-    assert found, f"{name} is missing: `make setup` installs it"
-    return found
 
 
 def run(*command, data=None, seconds=60):

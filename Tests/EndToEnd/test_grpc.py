@@ -1,11 +1,11 @@
 """gRPC through weir, by its own client and server: bytes for messages, no generated code."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from harness import Client, cluster, configuration, forward, listener, patience, until
+from harness.grpc_server import serve
 from harness.http2 import Http2Client
 
 grpc = pytest.importorskip("grpc")
@@ -76,14 +76,7 @@ class Echo:
             "Forever": grpc.unary_stream_rpc_method_handler(self.forever),
             "Chat": grpc.stream_stream_rpc_method_handler(self.chat),
         }
-        made = grpc.server(ThreadPoolExecutor(64), options=LARGE)
-        made.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(NAME, handlers)])
-        if credentials:
-            port = made.add_secure_port("127.0.0.1:0", credentials)
-        else:
-            port = made.add_insecure_port("127.0.0.1:0")
-        made.start()
-        return made, f"127.0.0.1:{port}"
+        return serve(NAME, handlers, threads=64, options=LARGE, credentials=credentials)
 
 
 @pytest.fixture

@@ -2,11 +2,11 @@
 
 import signal
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from harness import cluster, configuration, forward, free_address, listener, patience, until
+from harness.grpc_server import serve
 from harness.http2 import NO_ERROR, Http2Client
 
 grpc = pytest.importorskip("grpc")
@@ -25,10 +25,7 @@ class Server:
             "Unary": grpc.unary_unary_rpc_method_handler(self.unary),
             "Chat": grpc.stream_stream_rpc_method_handler(self.chat),
         }
-        self.server = grpc.server(ThreadPoolExecutor(32))
-        self.server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(NAME, kinds)])
-        self.address = "127.0.0.1:%d" % self.server.add_insecure_port("127.0.0.1:0")
-        self.server.start()
+        self.server, self.address = serve(NAME, kinds, threads=32)
 
     def unary(self, request, context):
         self.seen.append(request)

@@ -2,11 +2,11 @@
 
 import itertools
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from harness import cluster, configuration, forward, patience, until
+from harness.grpc_server import serve
 from harness.http2 import CANCEL, Http2Client
 
 grpc = pytest.importorskip("grpc")
@@ -42,10 +42,7 @@ class Server:
             "Late": grpc.unary_stream_rpc_method_handler(self.late),
             "Held": grpc.unary_unary_rpc_method_handler(self.held),
         }
-        self.server = grpc.server(ThreadPoolExecutor(16))
-        self.server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(NAME, kinds)])
-        self.address = "127.0.0.1:%d" % self.server.add_insecure_port("127.0.0.1:0")
-        self.server.start()
+        self.server, self.address = serve(NAME, kinds)
 
     def end(self, request, context):
         """Without a message, but where all is well."""

@@ -5,23 +5,17 @@ import hashlib
 import json
 import random
 import re
-import shutil
 import subprocess
 
 import httpx
 import pytest
 
 from harness import listener, ok, patience
+from harness.programs import program
 
 pytestmark = pytest.mark.clients
 MIB = 1 << 20
 LARGE = random.Random(1).randbytes(4 * MIB)
-
-
-def program(name):
-    found = shutil.which(name)
-    assert found, f"{name} is missing: `make setup` installs it"
-    return found
 
 
 def run(*command, data=None):
