@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from harness import Client, Incomplete, RawUpstream, exchange, get, ok, until
+from harness import Client, Incomplete, RawUpstream, exchange, get, ok, patience, until
 from harness.nginx import PROGRAM, Nginx
 from harness.process import LABEL, SAMPLE
 from malformed_requests import CASES
@@ -149,3 +149,19 @@ def test_client_and_upstream_around_nginx(recorder):
         assert all(request.body == body for request in behind.requests)
     finally:
         proxy.stop()
+
+
+def test_what_a_cut_connection_of_tls_still_reads_is_deciphered(recorder, authority):
+    sent = threading.Event()
+
+    def handle(connection):
+        sent.wait(patience(15))
+        connection.cut()
+        connection.to_end(lambda piece: None)
+
+    behind = recorder(handle=handle, tls=authority.server(authority.issue("DNS:a.test")))
+    with Client(behind.address, tls=authority.client(), name="a.test") as client:
+        client.send(b"hello")
+        sent.set()
+        behind.wait(lambda: behind.connections[0].is_closed.is_set(), "the upstream is done")
+    assert bytes(behind.connections[0].record) == b"hello"

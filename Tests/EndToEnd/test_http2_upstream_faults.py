@@ -212,7 +212,7 @@ def test_goaway_with_an_error_ends_the_connection(site):
     def answer(call):
         if call.path == "/bad":
             call.connection.goaway(0, ENHANCE_YOUR_CALM)
-            return call.connection.close()
+            return call.connection.cut()
         call.respond()
 
     running, behind = site(answer)
@@ -354,7 +354,7 @@ def test_a_connection_that_closes_takes_its_calls_with_it(site, count):
         if call.path != "/bad":
             return call.respond()
         behind.wait_requests(count)
-        call.connection.close()
+        call.connection.cut()
 
     running, behind = site(answer)
     with Http2Client(running.edge) as client:
@@ -371,7 +371,7 @@ def test_a_connection_that_closes_in_an_answer(site):
             return call.respond()
         call.head([(":status", "200")])
         call.data(b"half", end=False)
-        call.connection.close()
+        call.connection.cut()
 
     running, behind = site(answer)
     with running.client() as client:
@@ -388,7 +388,7 @@ def test_a_kept_connection_that_closes_as_it_is_used(site):
 
     def answer(call):
         if call.path == "/bad" and call.connection.number == 0:
-            return call.connection.close()
+            return call.connection.cut()
         call.respond()
 
     running, behind = site(answer)

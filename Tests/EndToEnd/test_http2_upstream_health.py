@@ -256,10 +256,10 @@ SICK = {
     "an end after hints": (None, lambda call: (call.interim(103), call.reset(NO_ERROR))),
     "a reset": (None, lambda call: call.reset(INTERNAL_ERROR)),
     "a refusal": (None, lambda call: call.reset(REFUSED_STREAM)),
-    "a close": (None, lambda call: call.connection.close()),
+    "a close": (None, lambda call: call.connection.cut()),
     "a farewell": (
         None,
-        lambda call: (call.connection.goaway(0, ENHANCE_YOUR_CALM), call.connection.close()),
+        lambda call: (call.connection.goaway(0, ENHANCE_YOUR_CALM), call.connection.cut()),
     ),
     "a head without a status": (None, broken_head),
     "a head that cannot be read": (None, broken_frame),

@@ -176,7 +176,7 @@ def test_hedges_and_others_wait_for_a_connection_that_takes_few_of_them(weir, ht
         for number in range(4):
             assert set(ask_many(client, [f"/{number}/{n}" for n in range(50)])) == {(200, None)}
         for connection in late.connections:
-            connection.close()
+            connection.cut()
             connection.wait_closed()
         gate = hold(late)
         before = running.total("upstream_hedges_total")

@@ -209,7 +209,7 @@ def test_a_body_whose_connection_breaks_never_has_a_hole(weir, http2_upstream, k
             call.wait(lambda: call.length >= PART or call.has_ended, "a part of it comes")
             if is_told:
                 call.connection.goaway(call.number - 2)
-            return call.connection.close()
+            return call.connection.cut()
         call.wait_end()
         call.respond(body=hashlib.sha256(call.body).hexdigest().encode())
 

@@ -240,7 +240,7 @@ def test_a_reset_is_no_end_in_order(watched, speak, code):
 def test_a_connection_that_breaks_off_ends_its_tunnels(site, speak):
     running, behind = site()
     tunnels = [speak(running) for _ in range(10)]
-    behind.connections[0].close()
+    behind.connections[0].cut()
     for tunnel in tunnels:
         assert tunnel.rest() == b""
         if not speak.is_old:

@@ -210,13 +210,6 @@ class Http2Connection(Wire):
             self.room += count
         self.send(frame(WINDOW_UPDATE, 0, call.number if call else 0, word(count)))
 
-    def close(self):
-        """Ends the connection, as a killed server would."""
-        try:
-            self.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-
     def wait_closed(self):
         self.owner.wait(lambda: self.is_over, f"connection {self.number} is closed")
 
@@ -464,4 +457,4 @@ class Http2Upstream(Watched):
             pass
         self.socket.close()
         for connection in list(self.connections):
-            connection.close()
+            connection.cut()

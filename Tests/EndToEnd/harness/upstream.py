@@ -212,7 +212,4 @@ class RawUpstream(Watched):
             pass
         self.socket.close()
         for connection in list(self.connections):
-            try:
-                connection.sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+            connection.cut()

@@ -118,6 +118,14 @@ class Wire:
         """Half-closes: no more will be sent, answers are still read."""
         self.sock.shutdown(socket.SHUT_WR)
 
+    def cut(self):
+        """Ends both directions at once, as when a program is killed."""
+        try:
+            # That of a TLS socket would go on to read what is enciphered as if it were plain.
+            socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+        except OSError:
+            pass
+
     def reset(self):
         """Closes with a RST."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
