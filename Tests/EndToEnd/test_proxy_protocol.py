@@ -2,10 +2,11 @@
 
 import socket
 import struct
+import threading
 
 import pytest
 
-from harness import Authority, Client, cluster, configuration, listener, ok, until
+from harness import Authority, Client, cluster, configuration, listener, ok, patience, until
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
@@ -162,6 +163,29 @@ def test_what_came_in_goes_out(weir, upstream):
     assert ask(running, v1("203.0.113.77", 99)).status == 200
     edge = running.edge.rpartition(":")[2]
     assert headers == [f"PROXY TCP4 203.0.113.77 127.0.0.1 99 {edge}\r\n".encode()]
+
+
+def test_who_a_connection_was_for_outlives_the_setting(weir, upstream):
+    """Without this, the endpoint would take the next clients for the one that it was told of."""
+    released = threading.Event()
+
+    def handle(connection):
+        if connection.number == 0:
+            assert connection.line("the header").startswith(b"PROXY TCP4 ")
+        while connection.read() is not None:
+            released.wait(patience(15))
+            connection.send(ok())
+
+    behind = upstream(handle=handle)
+    running = weir(settings(behind, None, proxy_protocol="v1") | {"runtime": {"workers": 1}})
+    with running.client() as client:
+        client.request()
+        behind.wait_requests(1)
+        running.reload(settings(behind, None) | {"runtime": {"workers": 1}})
+        released.set()
+        assert client.read().status == 200
+    assert [running.get().status for _ in range(2)] == [200, 200]
+    assert [request.connection.number for request in behind.requests] == [0, 1, 1]
 
 
 def test_the_header_precedes_tls_to_endpoints(weir, upstream, tmp_path):

@@ -45,6 +45,8 @@ final class H1Upstream: Connection {
     private(set) var state = State.connecting
     /// A response to an earlier request came over this connection.
     private(set) var isReused = false
+    /// It began with a header that names a client; nobody else may use it.
+    private(set) var isOneClients = false
     /// A byte of the current response has come.
     private(set) var hasAnswered = false
     /// It gives the connection back before it ends.
@@ -111,6 +113,7 @@ final class H1Upstream: Connection {
         }
         if let version = pool.proxyProtocol, let exchange {
             send(exchange.proxyHeader(version))
+            isOneClients = true
         }
         if let security { beginHandshake(security) } else { connected() }
         // The endpoint may have spoken or closed in the same event.

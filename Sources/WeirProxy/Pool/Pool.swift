@@ -123,9 +123,9 @@ final class Pool {
 
     /// Keeps a connection that is ready for another request; `false` when there are enough.
     func keep(_ connection: H1Upstream) -> Bool {
-        guard idle.count < maxIdle, proxyProtocol == nil, connection.security === tls else {
-            return false
-        }
+        guard idle.count < maxIdle, proxyProtocol == nil, !connection.isOneClients,
+            connection.security === tls
+        else { return false }
         idle.push(connection)
         counters.add(.connectionsIdle)
         return true
