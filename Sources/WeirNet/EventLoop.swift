@@ -20,7 +20,8 @@ open class EventSource: TimerTarget {
     package final fileprivate(set) var fd: Int32
     /// It has asked for a turn with `EventLoop.defer`, which is still to come.
     package final fileprivate(set) var isQueued = false
-    fileprivate final var isWatched = false
+    /// A loop tells it of events.
+    package final fileprivate(set) var isWatched = false
 
     package init(fd: Int32) { self.fd = fd }
 

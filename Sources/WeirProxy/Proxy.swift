@@ -98,9 +98,9 @@ package final class Proxy {
                 kept[listener.address] = acceptor
             } else {
                 let acceptor = Acceptor(plan: listener, proxy: self)
+                kept[listener.address] = acceptor
                 do {
-                    try loop.addForReading(acceptor)
-                    kept[listener.address] = acceptor
+                    try acceptor.start()
                 } catch {
                     // The other listeners are served all the same.
                     failure = error

@@ -327,7 +327,9 @@ package final class Server {
         case .started: startedWorkers += 1
         case .idle(let worker): drain?.workerIsIdle(worker)
         case .failed(let worker, let error):
-            ProcessLog.error("a worker has failed: \(error)", ["worker": "\(worker)"])
+            ProcessLog.error(
+                "a worker cannot watch a listener and tries again: \(error)",
+                ["worker": "\(worker)"])
         case .ended(let worker, let error):
             // The kernel still hands the dead worker its share of connections, and nobody would
             // answer them.

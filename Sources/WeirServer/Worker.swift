@@ -22,7 +22,7 @@ enum WorkerReport: Sendable {
     case started(worker: Int)
     /// A drain has left no connection.
     case idle(worker: Int)
-    /// A configuration could not be taken up in full; the worker goes on.
+    /// A listener of a configuration cannot be watched yet; the worker goes on, and tries again.
     case failed(worker: Int, SystemError)
     /// The worker's thread is at its end without having been told to stop.
     case ended(worker: Int, SystemError)

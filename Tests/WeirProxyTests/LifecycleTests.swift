@@ -1,5 +1,6 @@
 // Limits, draining, and configurations that change under exchanges that are under way.
 
+import Glibc
 import Testing
 import WeirNet
 import WeirPolicy
@@ -215,6 +216,56 @@ private let ok = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
         try stand.expectEnd(late)
         #expect(late.received.isEmpty)
         try stand.close(exchanges: 1)
+    }
+}
+
+@Suite struct `A listener that cannot be watched` {
+    /// A plan with one more listener, on a file: epoll has no room for files.
+    private func plan(_ stand: Stand, _ fd: Int32) -> Plan {
+        var plan = stand.plan
+        plan.listeners.append(
+            ListenerPlan(
+                name: "m", address: .unix(path: "/m"), fd: fd, settings: ListenerSettings()))
+        return plan
+    }
+
+    @Test func `it is tried again until it can, and keeps its descriptor`() throws {
+        let stand = try Stand()
+        let fd = open(#filePath, O_RDONLY)
+        let plan = plan(stand, fd)
+        #expect(throws: SystemError.self) { try stand.proxy.adopt(plan) }
+        // The next configuration has the same descriptor.
+        try stand.proxy.adopt(plan)
+        let other = try Socket.listen(
+            on: .ip(IPAddress(v4: 0x7F00_0001), port: 0), exclusively: true)
+        defer { _ = close(other) }
+        #expect(dup2(other, fd) == fd)
+        let peer = Peer(fd: try Socket.connect(to: try #require(Socket.localAddress(other))))
+        peer.send(get)
+        let origin = try stand.accept()
+        peer.pump()
+        _ = try stand.readHead(origin)
+        origin.send(ok)
+        try stand.turn(until: "the answer") {
+            peer.pump()
+            return peer.text.hasSuffix("\r\n\r\nok")
+        }
+        peer.hangUp()
+        try stand.close(exchanges: 1)
+    }
+
+    @Test func `it goes with the configuration`() throws {
+        let stand = try Stand()
+        let fd = open(#filePath, O_RDONLY)
+        let other = open(#filePath, O_RDONLY)
+        defer { _ = close(other) }
+        #expect(flock(fd, LOCK_EX) == 0)
+        #expect(throws: SystemError.self) { try stand.proxy.adopt(plan(stand, fd)) }
+        #expect(flock(other, LOCK_EX | LOCK_NB) == -1)
+        try stand.proxy.adopt(stand.plan)
+        // Its end has given the lock up.
+        #expect(flock(other, LOCK_EX | LOCK_NB) == 0)
+        try stand.close(exchanges: 0)
     }
 }
 

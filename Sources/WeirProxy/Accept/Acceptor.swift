@@ -41,8 +41,8 @@ final class Acceptor: EventSource {
     private static let batch = 64
     /// Connections taken between two looks at whether the turn has taken long.
     private static let atOnce = 4
-    /// How long a listener rests that cannot even refuse: it stays readable, and looking at it
-    /// again and again would take the worker's whole time.
+    /// How long a listener rests that cannot be watched, or cannot even refuse: it stays readable,
+    /// and looking at it again and again would take the worker's whole time.
     private static let pause = Interval.milliseconds(100)
 
     let listener: Listener
@@ -63,6 +63,17 @@ final class Acceptor: EventSource {
     deinit { if spare >= 0 { _ = close(spare) } }
 
     private static func openSpare() -> Int32 { open("/dev/null", O_RDONLY | O_CLOEXEC) }
+
+    /// Begins to take connections. Where the kernel has no room to watch the socket it is tried
+    /// again until there is, or until `stop`: the socket stays this one's to close.
+    func start() throws(SystemError) {
+        do {
+            try proxy.loop.addForReading(self)
+        } catch {
+            proxy.loop.timers.arm(timer, at: proxy.loop.now + Self.pause)
+            throw error
+        }
+    }
 
     override func ready(_ events: Events) {
         for _ in 0..<Self.batch / Self.atOnce {
@@ -93,6 +104,11 @@ final class Acceptor: EventSource {
     }
 
     override func timerFired() {
+        if !isWatched {
+            // That it cannot be watched has been reported the first time.
+            try? start()
+            return
+        }
         if spare < 0 { spare = Self.openSpare() }
         proxy.loop.setReading(self, true)
     }
