@@ -9,17 +9,16 @@ import WeirTime
 extension Exchange {
     /// The attempt has failed; its connection is closed already.
     func upstreamFailed(_ failure: AttemptFailure, connection: Upstream) {
-        if rival != nil, isRival(connection) { return dropRival(failure.outcome) }
-        upstream = nil
-        if connection.isEndVouched { record.isCutOff = true }
-        if rival != nil {
-            outcome = failure.outcome
-            settlePermit()
-            return promoteRival(outcome)
-        }
         // Where a kept connection was closed just as it was used, nothing has been processed, and a
         // safe request may be sent once more, over a new connection.
         let isStale = failure == .reset && connection.isStale && isRepeatable
+        if rival != nil {
+            // The other attempt is in the place of what could be sent once more.
+            let isReplaceable = isStale || failure == .refused || failure == .unsent
+            return endOneOfTwo(connection, isReplaceable ? .unsent : failure.outcome)
+        }
+        upstream = nil
+        if connection.isEndVouched { record.isCutOff = true }
         if isStale || isUntouched(failure), !isReplay, !record.isTunnel {
             outcome = .unsent
             settlePermit()
@@ -86,8 +85,10 @@ extension Exchange {
     func attemptTimedOut() {
         pool?.counters.add(.failedTimeout)
         if hasResponseBegun {
-            outcome = .timeout
-            record.endedBy = .upstream
+            // Where both sides may still speak, as in a call of gRPC, it is not the endpoint that
+            // has failed to.
+            outcome = isRequestComplete ? .timeout : .cancelled
+            record.endedBy = isRequestComplete ? .upstream : .weir
             return refuse(.upstreamTimeout)
         }
         // A client in a hurry says nothing about the endpoint.
@@ -117,13 +118,13 @@ extension Exchange {
             }
             status = said
         }
-        outcome = status < 500 ? .success : .serverError(status: status)
         guard status >= 500 || status == 429 else {
+            outcome = .success
             matched?.use { permit?.answered(.success, tempo: $0.rules.tempo, now: now) }
             return false
         }
-        let hint = proxy.responseHead.retryAfterSeconds(in: bytes).map { Interval.seconds($0) }
-        if let hint, status == 429 || status == 503 { outcome = .busy(retryAfter: hint) }
+        let hint = retryAfter(in: bytes)
+        outcome = AttemptOutcome(status: status, retryAfter: hint)
         permit?.answered(outcome, now: now)
         guard let upstream else { return false }
         let judged = outcome
@@ -139,6 +140,11 @@ extension Exchange {
         ticket.places.formUnion(next)
         upstream.close()
         return true
+    }
+
+    /// How long the endpoint wants to be left alone, as the head of its answer says.
+    func retryAfter(in bytes: UnsafeRawBufferPointer) -> Interval? {
+        proxy.responseHead.retryAfterSeconds(in: bytes).map { .seconds($0) }
     }
 
     /// The request breaks the protocol's rules: where its end is cannot be known.
@@ -205,6 +211,17 @@ extension Exchange {
         dropUpstream()
         report()
         downstream?.abort()
+    }
+}
+
+extension AttemptOutcome {
+    /// What an answer's status says about its endpoint.
+    init(status: Int, retryAfter: Interval?) {
+        if let retryAfter, status == 429 || status == 503 {
+            self = .busy(retryAfter: retryAfter)
+        } else {
+            self = status < 500 ? .success : .serverError(status: status)
+        }
     }
 }
 

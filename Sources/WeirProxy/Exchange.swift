@@ -313,7 +313,7 @@ final class Exchange: TimerTarget {
     ) {
         guard let downstream, let matched else { return }
         let status = proxy.responseHead.status
-        if rival != nil, !isHeard(connection, status) { return }
+        if rival != nil, !isHeard(connection, status, bytes) { return }
         if status == 101, !head.wantsUpgrade {
             return upstreamMalformed()
         }
@@ -477,7 +477,6 @@ final class Exchange: TimerTarget {
         target = nil
         passage = nil
         newerPool = nil
-        hedgeAt = .distantFuture
         message.clear()
         record = ExchangeRecord()
         ticket = Ticket()

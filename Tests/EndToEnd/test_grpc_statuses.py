@@ -396,6 +396,22 @@ def test_a_call_that_is_still_open_is_no_success(weir, http2_upstream):
             assert client.read(stream).trailers == [("grpc-status", "0")]
 
 
+@pytest.mark.parametrize("is_whole, found", [(True, "ejected"), (False, "available")], ids=["whole", "open"])
+def test_where_both_may_speak_silence_is_not_the_endpoints(weir, http2_upstream, is_whole, found):
+    silent = http2_upstream(lambda call: call.head([(":status", "200"), *CALL[:1]]), early=True)
+    good = http2_upstream(lambda call: after_message(call, [("grpc-status", "0")]), early=True)
+    routes = [forward(idle_timeout="100ms", timeout="60s")]
+    running = weir(settings(silent, good, routes=routes, outlier_detection=OUTLIER))
+    while len(silent.requests) < 7 and state(running, silent) == "available":
+        with Http2Client(running.edge) as client:
+            stream = client.request("POST", "/", CALL, MESSAGE, end=is_whole)
+            assert client.until(lambda: stream.is_over)
+    assert state(running, silent) == found
+    cut = running.wait_log(5, lambda line: line["reason"])
+    assert {line["reason"] for line in cut} == {"upstream_timeout"}
+    assert {line["ended_by"] for line in cut} == {"upstream" if is_whole else "weir"}
+
+
 # Another attempt
 
 POLICY = {

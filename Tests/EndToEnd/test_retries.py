@@ -166,39 +166,6 @@ def test_a_tenant_pays_once_whatever_the_attempts(weir, upstream):
     assert [running.get(headers=["x-api-key: a"]).status for _ in range(3)] == [503, 503, 429]
 
 
-def test_a_slow_attempt_is_hedged_and_the_first_answer_is_heard(weir, upstream):
-    release = threading.Event()
-
-    def slow_when_asked(request):
-        if request.target == "/slow":
-            release.wait(patience(60))
-            return ok(b"slow")
-        return ok(b"quick")
-
-    slow, quick = upstream(slow_when_asked), upstream(lambda request: ok(b"quick"))
-    running = weir(
-        configuration(
-            [cluster("main", slow, quick)],
-            [forward(hedge={"after": "50ms", "percent": 10}, timeout="20s")],
-            runtime={"workers": 1},
-        )
-    )
-    try:
-        with running.client() as client:
-            # Hedges are a share of all requests: these earn a few.
-            for _ in range(60):
-                client.request()
-                assert client.read().body == b"quick"
-            # Of two in turn, one begins at the slow endpoint.
-            for _ in range(2):
-                client.request(path="/slow")
-                assert client.read().body == b"quick"
-        assert 1 <= running.total("upstream_hedges_total") <= 2
-        until(lambda: running.total("upstream_requests_in_flight") == 0, "the slow attempt was cancelled")
-    finally:
-        release.set()
-
-
 def test_a_retry_that_waited_goes_to_another_endpoint(weir, upstream):
     release = threading.Event()
 
@@ -259,30 +226,6 @@ def test_a_try_in_shadow_has_no_time_of_its_own(weir, upstream):
 
     running = weir(settings(upstream(late), policy={"mode": "shadow", "per_try_timeout": "50ms"}))
     assert running.get().status == 200
-
-
-def test_hedges_in_shadow_are_counted_and_not_sent(weir, upstream):
-    def late(request):
-        if request.target == "/slow":
-            time.sleep(0.3)
-        return ok(b"here")
-
-    behind = [upstream(late), upstream(late)]
-    hedge = {"mode": "shadow", "after": "50ms", "percent": 10}
-    running = weir(configuration([cluster("main", *behind)], [forward(hedge=hedge)], runtime={"workers": 1}))
-    with running.client() as client:
-        for _ in range(60):
-            client.request()
-            assert client.read().status == 200
-        client.request(path="/slow")
-        assert client.read().body == b"here"
-    assert sum(len(each.requests) for each in behind) == 61
-    assert running.wait_total(1, "upstream_would_hedge_total") == 1
-    assert running.total("upstream_hedges_total") == 0
-    # An answer is on its way before its place is given back.
-    until(lambda: running.total("weir_endpoint_in_flight") == 0, "all places are free")
-    [line] = running.wait_log(1, lambda line: line["path"] == "/slow")
-    assert line["would_attempt"] == "hedge" and line["attempts"] == 1
 
 
 def test_a_shadow_of_max_retries_says_which_it_would_not_have_made(weir, upstream):

@@ -159,6 +159,7 @@ extension Exchange {
         target = Borrowed(pool)
         phase = .pool
         outcome = .unsent
+        hedgeAt = .distantFuture
         record.attemptBegins(now)
         pool.counters.add(.attempts)
         pool.counters.add(.requestsActive)

@@ -99,23 +99,26 @@ extension Exchange {
 
     /// Whether an answer's head is the one to hear; where the other attempt may still do better
     /// than a server's error, it is not.
-    func isHeard(_ connection: Upstream, _ status: Int) -> Bool {
-        let isFailure = status >= 500
-        if isRival(connection) {
-            if isFailure {
-                rival?.permit.answered(.serverError(status: status), now: now)
-                dropRival(.serverError(status: status))
+    func isHeard(
+        _ connection: Upstream, _ status: Int, _ bytes: UnsafeRawBufferPointer
+    ) -> Bool {
+        if status >= 500 {
+            let outcome = AttemptOutcome(status: status, retryAfter: retryAfter(in: bytes))
+            if isRival(connection) {
+                rival?.permit.answered(outcome, now: now)
             } else {
-                promoteRival(.cancelled)
+                permit?.answered(outcome, now: now)
             }
-        } else if isFailure {
-            permit?.answered(.serverError(status: status), now: now)
-            promoteRival(.serverError(status: status))
-        } else {
-            dropRival(.cancelled)
-            return true
+            endOneOfTwo(connection, outcome)
+            return false
         }
-        return !isFailure
+        if isRival(connection) { promoteRival(.cancelled) } else { dropRival(.cancelled) }
+        return true
+    }
+
+    /// One of the two attempts has come to nothing: the other one goes on alone.
+    func endOneOfTwo(_ connection: Upstream, _ outcome: AttemptOutcome) {
+        if isRival(connection) { dropRival(outcome) } else { promoteRival(outcome) }
     }
 
     /// The second attempt takes the first one's place, whose connection is closed.

@@ -1,0 +1,148 @@
+"""Hedges: second attempts beside slow ones, which of the two is heard, and what the other is held for."""
+
+import itertools
+import threading
+import time
+
+import pytest
+
+from harness import cluster, configuration, forward, ok, patience, until
+from harness.nobody import never_connecting
+
+
+def test_a_slow_attempt_is_hedged_and_the_first_answer_is_heard(weir, upstream):
+    release = threading.Event()
+
+    def slow_when_asked(request):
+        if request.target == "/slow":
+            release.wait(patience(60))
+            return ok(b"slow")
+        return ok(b"quick")
+
+    slow, quick = upstream(slow_when_asked), upstream(lambda request: ok(b"quick"))
+    running = weir(
+        configuration(
+            [cluster("main", slow, quick)],
+            [forward(hedge={"after": "50ms", "percent": 10}, timeout="20s")],
+            runtime={"workers": 1},
+        )
+    )
+    try:
+        with running.client() as client:
+            # Hedges are a share of all requests: these earn a few.
+            for _ in range(60):
+                client.request()
+                assert client.read().body == b"quick"
+            # Of two in turn, one begins at the slow endpoint.
+            for _ in range(2):
+                client.request(path="/slow")
+                assert client.read().body == b"quick"
+        assert 1 <= running.total("upstream_hedges_total") <= 2
+        until(lambda: running.total("upstream_requests_in_flight") == 0, "the slow attempt was cancelled")
+    finally:
+        release.set()
+
+
+def test_hedges_in_shadow_are_counted_and_not_sent(weir, upstream):
+    def late(request):
+        if request.target == "/slow":
+            time.sleep(0.3)
+        return ok(b"here")
+
+    behind = [upstream(late), upstream(late)]
+    hedge = {"mode": "shadow", "after": "50ms", "percent": 10}
+    running = weir(configuration([cluster("main", *behind)], [forward(hedge=hedge)], runtime={"workers": 1}))
+    with running.client() as client:
+        for _ in range(60):
+            client.request()
+            assert client.read().status == 200
+        client.request(path="/slow")
+        assert client.read().body == b"here"
+    assert sum(len(each.requests) for each in behind) == 61
+    assert running.wait_total(1, "upstream_would_hedge_total") == 1
+    assert running.total("upstream_hedges_total") == 0
+    # An answer is on its way before its place is given back.
+    until(lambda: running.total("weir_endpoint_in_flight") == 0, "all places are free")
+    [line] = running.wait_log(1, lambda line: line["path"] == "/slow")
+    assert line["would_attempt"] == "hedge" and line["attempts"] == 1
+
+
+class Two:
+    """Endpoints for one request to /two: the attempt that comes first waits for the other one, whose answer
+    waits for `go`; one of them, by its place, goes `bad`.
+    """
+
+    def __init__(self, place, bad):
+        self.place, self.bad, self.places = place, bad, itertools.count()
+        self.both, self.go = threading.Event(), threading.Event()
+
+    def handle(self, connection):
+        while (request := connection.read()) is not None:
+            if request.target != "/two":
+                connection.send(ok(b"here"))
+                continue
+            place = next(self.places)
+            if place:
+                self.both.set()
+            assert self.both.wait(patience(30))
+            if place == self.place:
+                if not self.bad:
+                    return
+                connection.send(self.bad)
+                continue
+            assert self.go.wait(patience(30))
+            connection.send(ok(b"here"))
+
+
+@pytest.mark.parametrize(
+    "bad", [b"", ok(status="503 Service Unavailable", headers=["Retry-After: 0"])], ids=["stale", "busy"]
+)
+@pytest.mark.parametrize("place", [0, 1], ids=["first", "second"])
+def test_an_attempt_of_two_is_judged_like_any_other(weir, upstream, place, bad):
+    """A kept connection that is closed as it is used, or an answer that asks for less, is no failure."""
+    two = Two(place, bad)
+    behind = [upstream(handle=two.handle) for _ in range(2)]
+    running = weir(
+        configuration(
+            [cluster("main", *behind)],
+            [forward(hedge={"after": "50ms", "percent": 10}, timeout="20s")],
+            runtime={"workers": 1},
+        )
+    )
+    with running.client() as client:
+        for _ in range(60):
+            client.request()
+            assert client.read().status == 200
+        client.request(path="/two")
+        assert two.both.wait(patience(30))
+        until(lambda: running.total("weir_endpoint_in_flight") == 1, "one of them goes on alone")
+        two.go.set()
+        answer = client.read()
+        assert (answer.status, answer.body) == (200, b"here")
+    assert running.total("upstream_hedges_total") == 1
+    [main] = running.status()["clusters"]
+    assert [endpoint["failures"] for endpoint in main["endpoints"]] == [0, 0]
+
+
+def test_a_retry_is_not_hedged_while_it_connects(weir, upstream):
+    """The first attempt's time for a hedge is over with that attempt."""
+
+    def answer(request):
+        return ok(status="502 Bad Gateway" if request.target == "/fails" else "200 OK")
+
+    hedge = {"after": "100ms", "percent": 10}
+    policy = {"on": ["gateway_error"], "attempts": 1, "backoff": {"base": "1ms", "max": "1ms"}}
+    with never_connecting() as address:
+        behind = cluster(
+            "main", (upstream(answer), 1000), (address, 1), policy="round_robin", connect_timeout="30s"
+        )
+        made = configuration([behind], [forward(hedge=hedge, retry="one", timeout="1s")], runtime={"workers": 1})
+        running = weir(made | {"retry_policies": {"one": policy}})
+        with running.client() as client:
+            for _ in range(60):
+                client.request()
+                assert client.read().status == 200
+            client.request(path="/fails")
+            answer = client.read()
+            assert (answer.status, answer.reason) == (504, "upstream_timeout")
+        assert running.total("upstream_hedges_total") == 0
