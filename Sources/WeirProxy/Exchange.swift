@@ -319,6 +319,7 @@ final class Exchange: TimerTarget {
         }
         pool.counters.count(status: status)
         if judge(status, bytes) { return }
+        if passesForTunnel(status) { return refuse(.notImplemented) }
         record.firstByte(now)
         record.status = status
         let isWritten = matched.use { route in
@@ -331,11 +332,8 @@ final class Exchange: TimerTarget {
         hasResponseBegun = true
         if !held.isEmpty { dropBody() }
         touch()
-        if status == 101 {
-            // A tunnel is no request in flight any more: the place is free.
-            settlePermit()
-            beginTunnel()
-        }
+        if ticket.hasAskedBreakers { settleBreakers(isAtHead: true) }
+        if status == 101 { beginTunnel() }
     }
 
     /// A part of the response's body, valid until the handler returns.

@@ -9,7 +9,7 @@ import threading
 import pytest
 from websockets.asyncio.server import serve
 
-from harness import cluster, configuration, ok, patience, until
+from harness import cluster, configuration, forward, ok, patience, until
 from harness.http2 import CANCEL, ENABLE_CONNECT_PROTOCOL, PROTOCOL_ERROR, Http2Client
 
 MIB = 1 << 20
@@ -198,13 +198,19 @@ def test_an_endpoint_may_refuse_a_tunnel(pair):
 
 
 def test_an_endpoint_that_does_not_switch_is_no_tunnel(pair):
-    """200 says "here is a page", not "here is a tunnel": the client must not take it for one."""
-    running, _ = pair(lambda request: ok(b"a page"))
+    """200 says "here is a page", not "here is a tunnel": the client must not take it for one. But a page is
+    a good answer, and anybody may ask for tunnels where there are none."""
+    running, behind = pair(lambda request: ok(b"a page"), routes=[forward(breaker={"min_requests": 5})])
     with Http2Client(running.edge) as client:
-        answer = client.open(wanted(client), end=False)
-        assert client.until(lambda: answer.is_over)
-        assert answer.status != 200, answer.outcome
-        assert client.ping()
+        for _ in range(6):
+            answer = client.open(wanted(client), end=False)
+            assert client.until(lambda: answer.is_over)
+            assert (answer.status, answer.reason) == (501, "not_implemented"), answer.outcome
+        assert client.get().status == 200
+    assert len(behind.requests) == 7
+    assert running.total("upstream_failures_total") == 0
+    lines = running.wait_log(6, lambda line: line["status"] == 501)
+    assert {(line["reason"], line["ended_by"]) for line in lines} == {("not_implemented", "client")}
 
 
 # What is no tunnel

@@ -163,7 +163,8 @@ extension Exchange {
         let breakers = route.rules.breakers
         for index in breakers.indices {
             let verdict = breakers[index].breaker.use { $0.ask(now: now) }
-            if index == 0 { ticket.breakers.0 = verdict } else { ticket.breakers.1 = verdict }
+            ticket.breakers[index] = verdict
+            ticket.hasAskedBreakers = true
             guard case .open(let after) = verdict else { continue }
             if breakers[index].isShadow {
                 record.wouldRefuse(.breakerOpen)
@@ -209,7 +210,7 @@ extension Exchange {
         if ticket.isCharged || ticket.hold != nil {
             under?.use { settleTenant($0.plan.common) }
         }
-        matched?.use { settleBreakers($0.rules.breakers) }
+        settleBreakers()
     }
 
     private func settleTenant(_ common: CommonRules) {
@@ -227,16 +228,22 @@ extension Exchange {
         }
     }
 
-    private func settleBreakers(_ breakers: [BreakerPlan]) {
-        if breakers.isEmpty { return }
+    /// Tells the breakers how the request has ended, those that have not been told yet.
+    ///
+    /// - Parameter isAtHead: an answer has only begun. That has said enough about a probe: what
+    ///   follows, as in a stream, may go on for hours, and would keep the probe's place.
+    func settleBreakers(isAtHead: Bool = false) {
+        guard ticket.hasAskedBreakers, let breakers = route?.rules.breakers else { return }
         let hasFailed: Bool? =
             switch outcome {
-            case .cancelled, .unsent: nil
+            case .cancelled, .unsent: isAtHead ? false : nil
             default: record.attempts == 0 ? nil : outcome.isFailure
             }
         for index in breakers.indices {
-            let asked = index == 0 ? ticket.breakers.0 : ticket.breakers.1
-            guard let verdict = asked else { continue }
+            guard let verdict = ticket.breakers[index], verdict.isProbe || !isAtHead else {
+                continue
+            }
+            ticket.breakers[index] = nil
             breakers[index].breaker.use { $0.settle(verdict, isFailure: hasFailed, now: now) }
         }
     }

@@ -24,8 +24,9 @@ struct Ticket {
     var quota: RateQuota?
     /// After which time a refused request would be let through.
     var retryAfter: Interval?
-    /// What the route's and the cluster's breakers have said.
-    var breakers: (Breaker.Verdict?, Breaker.Verdict?) = (nil, nil)
+    /// What the route's and the cluster's breakers have said, until they are told what came of it.
+    var breakers: [2 of Breaker.Verdict?] = [nil, nil]
+    var hasAskedBreakers = false
     /// The number under which the exchange waits, and its handle in the queue.
     var place: (waiter: UInt64, handle: UInt32) = (0, 0)
     /// Attempts that proxies before this one have made.

@@ -1,9 +1,20 @@
 // After a 101 both sides speak another protocol: bytes pass through as they come.
 
+import WeirHTTP
 import WeirNet
 
 extension Exchange {
+    /// An endpoint has answered with a page where a tunnel was asked for: a client of HTTP/2 would
+    /// take any success for one (RFC 8441 section 5).
+    func passesForTunnel(_ status: Int) -> Bool {
+        guard head.wantsUpgrade, let downstream else { return false }
+        return status / 100 == 2 && downstream.isH2
+    }
+
     func beginTunnel() {
+        // It is no request in flight any more: places are free, and its end says nothing.
+        settlePermit()
+        settleBreakers()
         record.isTunnel = true
         upstream?.beginTunnel()
         downstream?.beginTunnel()

@@ -18,8 +18,6 @@ enum H2ResponseHead {
         fields.removeAll()
         // What HTTP/1 calls another protocol is a response like any other here (RFC 8441).
         let isTunnel = head.status == 101
-        // It would tell a client of HTTP/2 that asked for a tunnel that it has one.
-        if exchange.head.wantsUpgrade, !isTunnel, head.status / 100 == 2 { return false }
         if isTunnel { fields.add(.status, "200") } else { fields.add(.status, message.part(9, 3)) }
         let hasDate = addFields(head, message, edits, isTunnel: isTunnel, to: fields)
         if !edits.drop("x-request-id") {
