@@ -64,8 +64,9 @@ public enum WorkerCounter: Int, CaseIterable, Sendable {
     case greetingFailures
     /// Connections that were refused since there were enough, in all or of their address.
     case refusedConnections, refusedByAddress
-    /// Connections that spoke HTTP/2, and those of them that were cut off for asking too much.
-    case http2Connections, http2Floods
+    /// Connections that spoke HTTP/2, and those of them that were cut off for asking too much, for
+    /// breaking the protocol, and for a head that did not end in time.
+    case http2Connections, http2Floods, http2Faults, http2HeadTimeouts
 }
 
 /// What is counted for each route, before the duration buckets.

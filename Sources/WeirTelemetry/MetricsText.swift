@@ -161,6 +161,15 @@ package enum MetricsText {
             "HTTP/2 connections that were ended since their clients asked for too much in vain.")
         out.sample("downstream_http2_floods_total", [:], totals.sum(.http2Floods))
         out.family(
+            "downstream_http2_errors_total", .counter,
+            "HTTP/2 connections that were ended for a fault of their clients, by reason.")
+        let faults: [(String, WorkerCounter)] = [
+            ("protocol", .http2Faults), ("header_timeout", .http2HeadTimeouts),
+        ]
+        for (reason, counter) in faults {
+            out.sample("downstream_http2_errors_total", ["reason": reason], totals.sum(counter))
+        }
+        out.family(
             "weir_accept_failures_total", .counter,
             "Times that a listener paused since file descriptors ran out.")
         out.sample("weir_accept_failures_total", [:], totals.sum(.acceptFailures))

@@ -11,6 +11,7 @@ from harness.http2 import (
     ENABLE_PUSH,
     END_HEADERS,
     END_STREAM,
+    ENHANCE_YOUR_CALM,
     FLOW_CONTROL_ERROR,
     FRAME_SIZE_ERROR,
     GOAWAY,
@@ -150,16 +151,23 @@ def table(module_weir, module_upstream):
     return module_weir(configuration([cluster("main", behind)], runtime={"workers": 1})), behind
 
 
+def ended(running):
+    """Connections that were ended for what their clients did."""
+    faults = running.total("downstream_http2_errors_total", reason="protocol")
+    return faults + running.total("downstream_http2_floods_total")
+
+
 @pytest.mark.parametrize("attack, codes", CASES)
 def test_a_fault_ends_the_connection(table, attack, codes):
     running, behind = table
-    first = len(behind.requests)
+    first, before = len(behind.requests), ended(running)
     with Http2Client(running.edge) as client:
         client.attack([attack if isinstance(attack, bytes) else attack(client)])
         client.expect_close(*codes)
     with Http2Client(running.edge) as other:
         assert other.get("/fence").status == 200
     assert {request.target for request in behind.requests[first:]} <= {"/fence", "/fine"}
+    until(lambda: ended(running) == before + 1, "it is counted")
     assert not behind.violations
 
 
@@ -244,8 +252,10 @@ def test_half_a_head_is_waited_for_only_so_long(weir, upstream):
     running = weir(configuration([cluster("main", behind)], listeners=listeners))
     with Http2Client(running.edge) as client:
         client.send(head(client, 1, 0))
-        client.expect_close()
+        client.expect_close(ENHANCE_YOUR_CALM)
     assert not behind.requests
+    assert running.wait_total(1, "downstream_http2_errors_total", reason="header_timeout") == 1
+    assert ended(running) == 0
 
 
 def test_an_idle_connection_is_closed_with_a_word(weir, upstream):

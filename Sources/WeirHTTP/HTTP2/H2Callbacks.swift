@@ -271,8 +271,9 @@ private let frameSent: nghttp2_on_frame_send_callback = { _, frame, user in
             session.budget.earn(bytes: head.length)
         }
         // Only now: a ping overtakes what waits.
-        if head.isOf(NGHTTP2_GOAWAY), frame.pointee.goaway.last_stream_id == .max {
-            session.ping()
+        if head.isOf(NGHTTP2_GOAWAY) {
+            if frame.pointee.goaway.last_stream_id == .max { session.ping() }
+            session.toldEnd(frame.pointee.goaway.error_code)
         }
         if head.has(NGHTTP2_FLAG_END_STREAM),
             head.isOf(NGHTTP2_DATA) || head.isOf(NGHTTP2_HEADERS),

@@ -126,6 +126,11 @@ package final class H2Session {
     /// The peer has reset this stream, which is about to be closed for it.
     var resetByPeer: Int32 = 0
 
+    /// The owner has ended the session.
+    private var isTerminated = false
+    /// The session has ended itself, for what the peer has sent.
+    package private(set) var hasFoundFault = false
+
     enum Role { case server, client }
 
     /// A session that answers `owner`'s client; `nil` where there is no memory.
@@ -440,8 +445,14 @@ package final class H2Session {
         _ = nghttp2_submit_ping(session, UInt8(NGHTTP2_FLAG_NONE.rawValue), nil)
     }
 
+    /// The peer was told that the connection ends.
+    func toldEnd(_ code: UInt32) {
+        if code != 0, !isTerminated { hasFoundFault = true }
+    }
+
     /// Ends the connection, telling the peer why.
     package func terminate(_ code: H2Code) {
+        isTerminated = true
         _ = nghttp2_session_terminate_session(session, code.rawValue)
     }
 }

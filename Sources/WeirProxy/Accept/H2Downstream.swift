@@ -159,7 +159,9 @@ final class H2Downstream: DownstreamConnection {
         case .flood:
             proxy.counters.add(.http2Floods)
             return endSession(.enhanceYourCalm)
-        case .broken: return endSession(.protocolError)
+        case .broken:
+            proxy.counters.add(.http2Faults)
+            return endSession(.protocolError)
         }
         watchHead()
         schedulePump()
@@ -311,7 +313,9 @@ final class H2Downstream: DownstreamConnection {
         window.endSending()
         let isDone =
             hasSaidGoodbye && streams.isEmpty && !session.use { $0.wantsToSend || $0.isInHead }
-        if session.use({ $0.isOver }) || isDone { linger() }
+        guard session.use({ $0.isOver }) || isDone else { return }
+        if session.use({ $0.hasFoundFault }) { proxy.counters.add(.http2Faults) }
+        linger()
     }
 
     private func settleWritten() {
@@ -362,6 +366,7 @@ final class H2Downstream: DownstreamConnection {
     override func timerFired() {
         if state == .lingering { return close() }
         if now >= deadlines.head {
+            proxy.counters.add(.http2HeadTimeouts)
             endSession(.enhanceYourCalm)
         } else if now >= deadlines.idle {
             deadlines.idle = .distantFuture
