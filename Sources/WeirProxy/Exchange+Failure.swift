@@ -172,6 +172,7 @@ extension Exchange {
         if refusal == .clientTooSlow { head.isPersistent = false }
         dropUpstream()
         guard !hasResponseBegun else {
+            if endCall(with: refusal) { return finish() }
             // Only a broken connection tells the client that this is not the response's end.
             let downstream = self.downstream
             report()

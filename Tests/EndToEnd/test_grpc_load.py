@@ -218,6 +218,19 @@ def test_calls_under_way_outlive_sigterm(weir, server, dial, authority, name):
     assert {(line["grpc_status"], line["reason"]) for line in lines} == {("OK", None)}
 
 
+def test_what_a_drain_cuts_off_is_told_so(weir, server, dial):
+    running = weir(settings(server) | {"runtime": {"drain_timeout": "200ms"}})
+    talks = Talks([dial(running)])
+    talks.allow(2)
+    talks.catch_up()
+    running.signal(signal.SIGTERM)
+    until(lambda: all(talk.outcome for talk in talks.talks), "all streams end", 30)
+    assert {talk.outcome[0] for talk in talks.talks} == {UNAVAILABLE}
+    for talk in talks.talks:
+        assert dict(talk.call.trailing_metadata())["x-weir-reason"] == "draining"
+    assert running.wait_exit() == 0
+
+
 def test_a_tenant_beyond_its_rate_is_told_so(weir, server, dial):
     """In one head, that gRPC reads as an answer that is trailers alone."""
     plans = {"free": {"rate": "1/m", "burst": 3}}

@@ -262,16 +262,28 @@ def test_an_answer_of_http_alone_has_no_status(weir, http2_upstream):
     assert running.wait_total(1, "upstream_requests_total", code_class="5xx") == 1
 
 
-def test_a_call_that_is_cut_off_has_no_status(weir, http2_upstream):
+def test_a_call_that_is_cut_off_is_told_so(weir, http2_upstream):
+    """By weir, behind what has come of the answer: no status of the endpoint's."""
+    over = threading.Event()
+
     def answer(call):
         call.head([(":status", "200"), ("content-type", "application/grpc")])
-        call.data(b"\0\0\0\0\1x", end=False)
-        call.reset(CANCEL)
+        call.data(MESSAGE, end=False)
+        call.reset(CANCEL) if call.path == "/reset" else over.wait(patience(30))
 
-    running = weir(settings(http2_upstream(answer)))
-    assert call_raw(running).reset is not None
-    assert running.wait_log()[0]["reason"] == "upstream_reset"
+    routes = [forward(idle_timeout="100ms", timeout="60s")]
+    running = weir(settings(http2_upstream(answer), routes=routes))
+    cases = {"/reset": ("14", "UNAVAILABLE", "upstream_reset"), "/idle": ("4", "DEADLINE_EXCEEDED", "upstream_timeout")}
+    with Http2Client(running.edge) as client:
+        for path, (status, name, reason) in cases.items():
+            stream = client.get(path, CALL, method="POST", body=MESSAGE)
+            told = dict(stream.trailers)
+            assert (stream.body, stream.has_ended, stream.reset) == (MESSAGE, True, None)
+            assert (told["grpc-status"], told["x-weir-reason"]) == (status, reason) and told["grpc-message"]
+            (line,) = running.wait_log(1, lambda line: line["path"] == path)
+            assert (line["grpc_status"], line["reason"], line["status"]) == (name, reason, 200)
     assert counted(running) == {}
+    over.set()
 
 
 def test_a_call_that_its_client_cancels_has_no_status(weir, server, dial):

@@ -395,6 +395,13 @@ final class H2Stream: Linked {
 
     /// Ends the stream for its client's pace.
     func cutOff() {
-        if let exchange { exchange.downstreamTooSlow() } else { abort() }
+        let ended = exchange
+        exchange = nil
+        // Before the exchange ends it in words that would put the blame elsewhere.
+        if !isOver {
+            isOver = true
+            connection.use { $0.reset(id, .enhanceYourCalm) }
+        }
+        ended?.downstreamTooSlow()
     }
 }

@@ -45,6 +45,24 @@ enum GRPC {
         return .unknown
     }
 
+    /// What the client of a call is told of weir's own refusal, as lines.
+    static func trailers(for refusal: Refusal, _ exchange: Exchange) -> [UInt8] {
+        [UInt8](unsafeUninitializedCapacity: 512) { buffer, count in
+            var out = ByteWriter(UnsafeMutableRawBufferPointer(buffer))
+            writeStatus(of: refusal, &out)
+            LocalReply(refusal).writeReason(exchange, &out)
+            count = out.hasOverflowed ? 0 : out.count
+        }
+    }
+
+    static func writeStatus(of refusal: Refusal, _ out: inout ByteWriter) {
+        out.append("grpc-status: ")
+        out.append(decimal: Int(refusal.grpcStatus.rawValue))
+        out.append("\r\ngrpc-message: ")
+        out.append(refusal.message)
+        out.append("\r\n")
+    }
+
     /// The value is that of a call's `content-type`.
     static func isContentType(_ value: UnsafeRawBufferPointer) -> Bool {
         guard FieldValue.hasPrefix(value, contentType) else { return false }
@@ -114,6 +132,15 @@ extension Exchange {
     func endCall(_ trailers: [UInt8]) {
         let status = note(trailers.withUnsafeBytes { GRPC.status($0) })
         outcome = status < 500 ? .success : .serverError(status: status)
+    }
+
+    /// Ends a call's answer that is cut off after its head in a call's own words; `false` where it
+    /// is none of a call.
+    func endCall(with refusal: Refusal) -> Bool {
+        guard case .open = record.call, let downstream else { return false }
+        record.call = .ended(refusal.grpcStatus)
+        downstream.endBody(trailers: GRPC.trailers(for: refusal, self))
+        return true
     }
 
     private func note(_ status: GRPCStatus) -> Int {

@@ -115,11 +115,8 @@ struct LocalReply {
         exchange.record.call = .ended(reason.grpcStatus)
         return withUnsafeTemporaryAllocation(byteCount: 1024, alignment: 1) {
             var out = ByteWriter($0)
-            out.append("content-type: application/grpc\r\ngrpc-status: ")
-            out.append(decimal: Int(reason.grpcStatus.rawValue))
-            out.append("\r\ngrpc-message: ")
-            out.append(reason.message)
-            out.append("\r\n")
+            out.append("content-type: application/grpc\r\n")
+            GRPC.writeStatus(of: reason, &out)
             H1ResponseHead.writeDate(exchange.proxy, &out)
             H1ResponseHead.writeRequestID(exchange, &out)
             writeReason(exchange, &out)
@@ -201,7 +198,7 @@ struct LocalReply {
     }
 
     /// Names the reason and, where waiting helps, says how long.
-    private func writeReason(_ exchange: Exchange, _ out: inout ByteWriter) {
+    func writeReason(_ exchange: Exchange, _ out: inout ByteWriter) {
         guard let reason else { return }
         if let line = exchange.under?.object.plan.reasonLine {
             out.append(line.bytes)
