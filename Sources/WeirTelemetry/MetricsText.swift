@@ -25,14 +25,23 @@ package struct ServerGauges: Sendable {
         package var key: String
         /// Unix seconds.
         package var expiry: Int64
+        /// When the OCSP response that is stapled to it does, in Unix seconds; `nil` where there is
+        /// none, or it does not say.
+        package var responseExpiry: Int64?
 
         package init(
-            owner: (kind: String, name: String), name: String, key: String, expiry: Int64
+            owner: (kind: String, name: String), name: String, key: String, expiry: Int64,
+            responseExpiry: Int64?
         ) {
             self.owner = owner
             self.name = name
             self.key = key
             self.expiry = expiry
+            self.responseExpiry = responseExpiry
+        }
+
+        fileprivate var labels: KeyValuePairs<String, String> {
+            ["owner": owner.kind, "name": owner.name, "certificate": name, "key": key]
         }
     }
 }
@@ -194,12 +203,17 @@ package enum MetricsText {
             "When a certificate in use expires.")
         for certificate in gauges.certificates {
             out.sample(
-                "weir_certificate_expiry_timestamp_seconds",
-                [
-                    "owner": certificate.owner.kind, "name": certificate.owner.name,
-                    "certificate": certificate.name, "key": certificate.key,
-                ],
+                "weir_certificate_expiry_timestamp_seconds", certificate.labels,
                 UInt64(clamping: certificate.expiry))
+        }
+        out.family(
+            "weir_ocsp_response_expiry_timestamp_seconds", .gauge,
+            "When the OCSP response of a certificate in use expires.")
+        for certificate in gauges.certificates {
+            guard let expiry = certificate.responseExpiry else { continue }
+            out.sample(
+                "weir_ocsp_response_expiry_timestamp_seconds", certificate.labels,
+                UInt64(clamping: expiry))
         }
     }
 

@@ -65,12 +65,13 @@ enum ServerTLSSection {
 
 enum CertificateSection {
     static let chain = Key(
-        "chain", .filePath, required: true,
+        "chain", .filePath, required: true, reload: .newConnections,
         "The certificate, and those that lead to its authority, as PEM.")
     static let key = Key(
-        "key", .filePath, required: true, "Its private key, as PEM without a password.")
+        "key", .filePath, required: true, reload: .newConnections,
+        "Its private key, as PEM without a password.")
     static let ocsp = Key(
-        "ocsp", .filePath, default: "none",
+        "ocsp", .filePath, default: "none", reload: .newConnections,
         "An OCSP response as DER, stapled until it expires.")
 
     static let section = Section(

@@ -9,10 +9,10 @@ package final class TLSCredential: @unchecked Sendable, Equatable {
     let leaf: OpaquePointer
     let chain: [OpaquePointer]
     let key: OpaquePointer
-    /// The answer of the authority that the certificate is not revoked, as DER, and until when it
-    /// holds, in Unix seconds.
+    /// The answer of the authority that the certificate is not revoked, as DER.
     let response: [UInt8]
-    let responseExpiry: Int64
+    /// Until when that holds, in Unix seconds; `nil` where there is none, or it does not say.
+    package let responseExpiry: Int64?
     /// The DNS names that it is for, in lower case; a leading `*.` stands for one label.
     package let names: [String]
     /// The end of its time, in Unix seconds.
@@ -49,7 +49,8 @@ package final class TLSCredential: @unchecked Sendable, Equatable {
                 copenssl_response_expiry(
                     leaf, response, response.count, &responseSeconds) == 0
         }
-        responseExpiry = responseSeconds
+        let isBounded = response != nil && responseSeconds < .max
+        responseExpiry = isBounded ? responseSeconds : nil
         fingerprint = Self.digest(chain + [0] + key + [0] + (response ?? []))
         // From here on `deinit` frees what a failure leaves.
         guard X509_check_private_key(leaf, self.key) == 1 else {

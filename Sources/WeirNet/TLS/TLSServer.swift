@@ -173,7 +173,7 @@ package final class TLSServer: @unchecked Sendable, Equatable {
     fileprivate func response(for leaf: OpaquePointer) -> [UInt8]? {
         let credential = settings.credentials.first { $0.leaf == leaf }
         guard let credential, !credential.response.isEmpty,
-            credential.responseExpiry > Int64(time(nil))
+            credential.responseExpiry ?? .max > Int64(time(nil))
         else { return nil }
         return credential.response
     }

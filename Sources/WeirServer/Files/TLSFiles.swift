@@ -1,5 +1,6 @@
 // What listeners and clusters speak TLS with, made of the files that the configuration names.
 
+import Glibc
 import WeirConfig
 import WeirNet
 import WeirTelemetry
@@ -82,11 +83,18 @@ struct TLSFiles: Equatable {
         let key = try bytes(files.key, "\(place).key")
         var response: [UInt8]?
         if let path = files.ocsp { response = try bytes(path, "\(place).ocsp") }
+        let made: TLSCredential
         do {
-            return try TLSCredential(chain: chain, key: key, response: response)
+            made = try TLSCredential(chain: chain, key: key, response: response)
         } catch {
             throw FileFailure(description: "\(place) '\(files.chain)': \(error)")
         }
+        if let end = made.responseExpiry, end <= Int64(time(nil)), let path = files.ocsp {
+            ProcessLog.warn(
+                "an OCSP response has expired: it is not stapled",
+                ["key": "\(place).ocsp", "file": path])
+        }
+        return made
     }
 
     private static func authorities(
@@ -147,7 +155,7 @@ struct TLSFiles: Equatable {
     ) -> ServerGauges.Certificate {
         ServerGauges.Certificate(
             owner: (kind, name), name: credential.names.first ?? "", key: credential.keyName,
-            expiry: credential.expiry)
+            expiry: credential.expiry, responseExpiry: credential.responseExpiry)
     }
 
     /// What differs from `old`, a line for each listener and cluster that both have.
