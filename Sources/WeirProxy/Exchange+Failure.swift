@@ -15,13 +15,14 @@ extension Exchange {
         if rival != nil {
             // The other attempt is in the place of what could be sent once more.
             let isReplaceable = isStale || failure == .refused || failure == .unsent
+            if !isReplaceable { pool?.counters.count(failure) }
             return endOneOfTwo(connection, isReplaceable ? .unsent : failure.outcome)
         }
         upstream = nil
         if connection.isEndVouched { record.isCutOff = true }
         if isStale || isUntouched(failure), !isReplay, !record.isTunnel {
             outcome = .unsent
-            settlePermit()
+            settlePermitForNext()
             isReplay = true
             needsFreshConnection = isStale
             isUpstreamReady = false
@@ -85,10 +86,11 @@ extension Exchange {
     func attemptTimedOut() {
         pool?.counters.add(.failedTimeout)
         if hasResponseBegun {
-            // Where both sides may still speak, as in a call of gRPC, it is not the endpoint that
-            // has failed to.
-            outcome = isRequestComplete ? .timeout : .cancelled
-            record.endedBy = isRequestComplete ? .upstream : .weir
+            // Where the client may still speak, as in a call of gRPC, it is not the endpoint alone
+            // that is silent.
+            let isEndpoints = isRequestComplete || upstream?.isBehind ?? false
+            outcome = isEndpoints ? .timeout : .cancelled
+            record.endedBy = isEndpoints ? .upstream : .weir
             return refuse(.upstreamTimeout)
         }
         // A client in a hurry says nothing about the endpoint.
@@ -108,8 +110,7 @@ extension Exchange {
     /// place: `true` when this answer is not for the client.
     func judge(_ answer: Int, _ bytes: UnsafeRawBufferPointer) -> Bool {
         var status = answer
-        // The request alone says nothing: any client can call itself one of gRPC.
-        if answer == 200, isGRPC, isAnswerOfGRPC(bytes) {
+        if isAnswerOfGRPC(bytes) {
             guard let said = statusOfCall(bytes) else {
                 record.call = .open
                 outcome = .cancelled
@@ -129,15 +130,11 @@ extension Exchange {
         guard let upstream else { return false }
         let judged = outcome
         guard retries(afterStatus: status, retryAfter: hint) else { return false }
-        // Retried: the connection goes with the answer that nobody reads, and what the attempt has
-        // held but for the place of the retry that follows.
+        // Retried: the connection goes with the answer that nobody reads.
         record.call = .none
         self.upstream = nil
         outcome = judged
-        let next = ticket.places.intersection([.retry, .retryInShadow])
-        ticket.places.subtract(next)
-        settlePermit()
-        ticket.places.formUnion(next)
+        settlePermitForNext()
         upstream.close()
         return true
     }
@@ -239,10 +236,11 @@ extension AttemptFailure {
 }
 
 extension ClusterCounters {
-    /// Counts a failed attempt; one that could not connect is counted where it was tried.
+    /// Counts a failed attempt.
     fileprivate func count(_ failure: AttemptFailure) {
         switch failure {
-        case .connect, .connectTimeout: break
+        case .connect: add(.connectFailures)
+        case .connectTimeout: add(.connectTimeouts)
         case .refused, .unsent, .reset: add(.failedReset)
         case .malformed: add(.failedProtocol)
         case .exhausted: add(.failedExhausted)

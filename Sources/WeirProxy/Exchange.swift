@@ -187,6 +187,8 @@ final class Exchange: TimerTarget {
                     || isCall(to: cluster)
                 {
                     pickEndpoint(of: cluster, for: route)
+                } else if ticket.deadline < .distantFuture {
+                    proxy.loop.timers.arm(timer, at: ticket.deadline)
                 }
             }
         }
@@ -269,6 +271,7 @@ final class Exchange: TimerTarget {
         guard upstream.sendHead(self, route: route, cluster: cluster) else {
             return refuse(.headTooLarge)
         }
+        ticket.retryPaidAt = nil
         let hasBegunBody = !held.isEmpty
         if hasBegunBody { upstream.sendBody(UnsafeRawBufferPointer(held.bytes)) }
         if isRequestComplete, !head.wantsUpgrade, isCurrent(upstream) {
@@ -313,7 +316,9 @@ final class Exchange: TimerTarget {
     ) {
         guard let downstream, let matched else { return }
         let status = proxy.responseHead.status
-        if rival != nil, !isHeard(connection, status, bytes) { return }
+        if rival != nil, !isHeard(connection, status, bytes) {
+            return pool.counters.count(status: status)
+        }
         if status == 101, !head.wantsUpgrade {
             return upstreamMalformed()
         }
@@ -386,6 +391,7 @@ final class Exchange: TimerTarget {
         case .backoff: return pickEndpoint()
         case .none: break
         }
+        if phase == .govern { return refuse(.deadline) }
         guard target != nil, !isWaitingForClient else { return }
         if record.isTunnel { return finish() }
         if hedgeAt <= now {
@@ -416,21 +422,6 @@ final class Exchange: TimerTarget {
 
     private func finishIfAnswered() {
         if isDiscarding, hasResponseBegun { finish() }
-    }
-
-    func release(_ upstream: Upstream) {
-        self.upstream = nil
-        settlePermit()
-        upstream.release(isRequestComplete: isRequestComplete)
-    }
-
-    func dropUpstream() {
-        if rival != nil { dropRival(.cancelled) }
-        if upstream == nil { return settlePermit() }
-        let dropped = upstream
-        upstream = nil
-        settlePermit()
-        dropped?.close()
     }
 
     func finish() {

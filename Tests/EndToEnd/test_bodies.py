@@ -172,6 +172,14 @@ def test_early_hints_are_forwarded_at_once(pair):
         assert client.read().status == 200
 
 
+@pytest.mark.parametrize("count, status", [(16, 200), (17, 502)])
+def test_interim_answers_have_an_end(pair, count, status):
+    running, _ = pair(lambda request: b"HTTP/1.1 103 \r\n\r\n" * count + ok())
+    answer = running.get()
+    assert (answer.status, len(answer.interim)) == (status, 16)
+    assert answer.reason == (None if status == 200 else "upstream_protocol")
+
+
 def test_1_0_clients_get_no_interim_answers(pair):
     running, _ = pair(lambda request: b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + ok())
     with running.client() as client:

@@ -376,7 +376,8 @@ def test_a_server_that_ends_hands_its_calls_over(weir, echo):
 
 @pytest.mark.parametrize("field", [("grpc-timeout", "300m"), ("x-request-deadline", "300")])
 @pytest.mark.parametrize("kind", ["call", "post", "old"])
-def test_a_deadline_holds_while_the_request_goes_on(weir, http2_upstream, kind, field):
+@pytest.mark.parametrize("buffer", ["0B", "64KiB"])
+def test_a_deadline_holds_while_the_request_goes_on(weir, http2_upstream, kind, field, buffer):
     """Its end is not waited for, and neither is it looked for again and again."""
     if kind != "call" and field[0] == "grpc-timeout":
         pytest.skip("means nothing there")
@@ -384,7 +385,7 @@ def test_a_deadline_holds_while_the_request_goes_on(weir, http2_upstream, kind, 
     behind = http2_upstream(lambda call: gate.wait(patience(30)))
     running = weir(
         configuration(
-            [cluster("main", behind.address, http2=True)], [forward(request_buffer="0B")]
+            [cluster("main", behind.address, http2=True)], [forward(request_buffer=buffer)]
         )
     )
     spent = running.total("process_cpu_seconds_total")
@@ -403,4 +404,5 @@ def test_a_deadline_holds_while_the_request_goes_on(weir, http2_upstream, kind, 
     assert answer.one("grpc-status") == "4" if kind == "call" else answer.status == 504
     (line,) = running.wait_log(1)
     assert line["reason"] == "deadline"
+    assert len(behind.requests) == (kind == "call" or buffer == "0B"), "what is gathered is not sent"
     assert running.total("process_cpu_seconds_total") - spent < patience(0.25)

@@ -218,6 +218,7 @@ def test_calls_under_way_outlive_sigterm(weir, server, dial, authority, name):
     assert {(line["grpc_status"], line["reason"]) for line in lines} == {("OK", None)}
 
 
+@pytest.mark.forced
 def test_what_a_drain_cuts_off_is_told_so(weir, server, dial):
     running = weir(settings(server) | {"runtime": {"drain_timeout": "200ms"}})
     talks = Talks([dial(running)])

@@ -159,7 +159,12 @@ def after_message(call, fields):
     call.head(fields, end=True)
 
 
-FORMS = [head_only, after_head, after_message]
+def after_nothing(call, fields):
+    call.head([(":status", "200"), ("content-type", "application/grpc"), ("content-length", "0")])
+    call.head(fields, end=True)
+
+
+FORMS = [head_only, after_head, after_message, after_nothing]
 CALL = [("content-type", "application/grpc"), ("te", "trailers")]
 MESSAGE = b"\0\0\0\0\1y"
 
@@ -276,14 +281,13 @@ def test_a_call_that_is_cut_off_is_told_so(weir, http2_upstream):
     cases = {"/reset": ("14", "UNAVAILABLE", "upstream_reset"), "/idle": ("4", "DEADLINE_EXCEEDED", "upstream_timeout")}
     with Http2Client(running.edge) as client:
         for path, (status, name, reason) in cases.items():
-            stream = client.get(path, CALL, method="POST", body=MESSAGE)
-            told = dict(stream.trailers)
+            told = dict((stream := client.get(path, CALL, method="POST", body=MESSAGE)).trailers)
             assert (stream.body, stream.has_ended, stream.reset) == (MESSAGE, True, None)
             assert (told["grpc-status"], told["x-weir-reason"]) == (status, reason) and told["grpc-message"]
             (line,) = running.wait_log(1, lambda line: line["path"] == path)
             assert (line["grpc_status"], line["reason"], line["status"]) == (name, reason, 200)
-    assert counted(running) == {}
     over.set()
+    assert counted(running) == {}
 
 
 def test_a_call_that_its_client_cancels_has_no_status(weir, server, dial):
@@ -408,20 +412,25 @@ def test_a_call_that_is_still_open_is_no_success(weir, http2_upstream):
             assert client.read(stream).trailers == [("grpc-status", "0")]
 
 
-@pytest.mark.parametrize("is_whole, found", [(True, "ejected"), (False, "available")], ids=["whole", "open"])
-def test_where_both_may_speak_silence_is_not_the_endpoints(weir, http2_upstream, is_whole, found):
-    silent = http2_upstream(lambda call: call.head([(":status", "200"), *CALL[:1]]), early=True)
+@pytest.mark.parametrize(
+    "body, is_whole, found",
+    [(MESSAGE, True, "ejected"), (MESSAGE, False, "available"), (b"x" * 100_000, False, "ejected")],
+    ids=["whole", "open", "blocked"],
+)
+def test_where_both_may_speak_silence_is_not_the_endpoints(weir, http2_upstream, body, is_whole, found):
+    """It is where the endpoint has the whole request, or takes no more of it."""
+    silent = http2_upstream(lambda call: call.head([(":status", "200"), *CALL[:1]]), early=True, windows=False)
     good = http2_upstream(lambda call: after_message(call, [("grpc-status", "0")]), early=True)
     routes = [forward(idle_timeout="100ms", timeout="60s")]
     running = weir(settings(silent, good, routes=routes, outlier_detection=OUTLIER))
     while len(silent.requests) < 7 and state(running, silent) == "available":
         with Http2Client(running.edge) as client:
-            stream = client.request("POST", "/", CALL, MESSAGE, end=is_whole)
+            stream = client.request("POST", "/", CALL, body, end=is_whole)
             assert client.until(lambda: stream.is_over)
     assert state(running, silent) == found
     cut = running.wait_log(5, lambda line: line["reason"])
-    assert {line["reason"] for line in cut} == {"upstream_timeout"}
-    assert {line["ended_by"] for line in cut} == {"upstream" if is_whole else "weir"}
+    ended_by = "upstream" if found == "ejected" else "weir"
+    assert {(line["reason"], line["ended_by"]) for line in cut} == {("upstream_timeout", ended_by)}
 
 
 # Another attempt

@@ -252,6 +252,8 @@ def test_a_client_that_leaves_before_its_retry_gives_its_place_back(weir, upstre
             until(lambda: running.total("upstream_retries_total") == number, "a retry is arranged")
         running.wait_log(number, lambda line: line["reason"] == "client_gone")
     assert len(behind.requests) == 3
+    [main] = running.status()["clusters"]
+    assert main["retry_budget"] == {"requests": 3, "retries": 0}, "none of them was sent"
 
 
 def test_a_retry_after_a_status_holds_its_place(weir, upstream):

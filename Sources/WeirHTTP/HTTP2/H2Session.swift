@@ -339,7 +339,10 @@ package final class H2Session {
             provider.read_callback = H2Callbacks.readBody
             return nghttp2_submit_request(session, nil, head, 1, &provider, attached) > 0
         }
-        return isTaken ? id : 0
+        guard isTaken else { return 0 }
+        // The peer may refuse each of them by a frame.
+        budget.earn(frames: 1)
+        return id
     }
 
     /// Streams that the peer lets this side have open.

@@ -65,7 +65,7 @@ extension H2Downstream: H2Owner {
             let isReset = isPeers || code != 0
             if !isReset || stream.isAnswered {
                 session?.use { $0.countAnswer() }
-            } else if !stream.isOver, isPeers || stream.isWaiting {
+            } else if !stream.isOver, !stream.isOverdue, isPeers || stream.isWaiting {
                 // One that was sent on and proves to be none is charged where it is refused.
                 session?.use { $0.countReset() }
             }

@@ -10,6 +10,9 @@ import WeirTime
 ///
 /// It outlives its exchange: what the exchange has sent waits here for the client's windows.
 final class H2Stream: Linked {
+    /// How late a timer may be.
+    private static let promptness = Interval.milliseconds(5)
+
     private(set) var id: Int32 = 0
     // Not counted: a connection outlives its streams.
     private var connection: Borrowed<H2Downstream>
@@ -166,6 +169,13 @@ final class H2Stream: Linked {
     /// The client has had something for its request.
     var isAnswered: Bool { hasLeft || output.bytesTaken > 0 }
 
+    /// Its client has said how long it waits, and does no longer: weir would have ended it in this
+    /// moment, too.
+    var isOverdue: Bool {
+        guard let deadline = exchange?.ticket.deadline else { return false }
+        return deadline <= connection.object.now + Self.promptness
+    }
+
     private func resetUnread() {
         isOver = true
         connection.use { $0.reset(id, .noError) }
@@ -218,10 +228,15 @@ final class H2Stream: Linked {
     /// - Parameter isContinue: the client waits for it. What only informs is not kept for one that
     ///   does not read.
     func inform(isContinue: Bool) {
-        guard !isOver, connection.use({ $0.queuedBytes == 0 }) || isContinue && !hasContinued
-        else { return }
+        // However many come at once, one waits in a stream.
+        if isWritten { connection.use { $0.pump() } }
+        let isWelcome = connection.use { $0.queuedBytes == 0 } && !isWritten
+        guard !isOver, isWelcome || isContinue && !hasContinued else { return }
         if isContinue { hasContinued = true }
-        connection.use { $0.inform(id) }
+        connection.use {
+            $0.inform(id)
+            $0.willSettle(self)
+        }
     }
 
     /// Sends a part of the answer's body, or of what a tunnel carries.

@@ -207,6 +207,9 @@ extension Exchange {
     /// Gives back what the request did not use. Called once, when it ends.
     func settleTicket() {
         givePlacesBack()
+        if let paidAt = ticket.retryPaidAt {
+            cluster?.governor.use { $0.retryBudget.refund(takenAt: paidAt) }
+        }
         if ticket.isCharged || ticket.hold != nil {
             under?.use { settleTenant($0.plan.common) }
         }

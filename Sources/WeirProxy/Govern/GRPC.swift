@@ -109,7 +109,14 @@ extension Exchange {
         return false
     }
 
+    /// What has come is the answer to a call. The request alone says nothing: any client can call
+    /// itself one of gRPC.
+    @inline(__always)
     func isAnswerOfGRPC(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        proxy.responseHead.status == 200 && isGRPC && saysGRPC(bytes)
+    }
+
+    private func saysGRPC(_ bytes: UnsafeRawBufferPointer) -> Bool {
         for index in 0..<proxy.responseHead.fields.count
         where proxy.responseHead.fields[index].known == .contentType {
             return GRPC.isContentType(bytes[valueOf: proxy.responseHead.fields[index]])

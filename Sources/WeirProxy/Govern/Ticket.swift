@@ -33,6 +33,8 @@ struct Ticket {
     var attemptsBefore = 0
     /// Places of the cluster's that the attempt holds beside its permit.
     var places: AttemptPlaces = []
+    /// When the cluster's budget was charged for a retry that has not been sent yet.
+    var retryPaidAt: Instant?
     /// A retry that needed no budget has been made.
     var hasUsedFreeRetry = false
     /// The request has been counted towards its cluster's retry budget.

@@ -24,6 +24,8 @@ extension Exchange {
     func pickEndpoint(of cluster: Cluster, for route: RoutePlan) {
         phase = .pickEndpoint
         pause = .none
+        // The rest of the body may have come with its end.
+        guard ticket.deadline > now else { return refuse(.deadline) }
         if cluster.plan.goesOn, passage == nil {
             guard findPassage(cluster) else {
                 cluster.plan.counters.add(.failedNoEndpoint)
@@ -160,11 +162,14 @@ extension Exchange {
         phase = .pool
         outcome = .unsent
         hedgeAt = .distantFuture
+        acknowledged = 0
+        let isFresh = needsFreshConnection
+        needsFreshConnection = false
         record.attemptBegins(now)
         pool.counters.add(.attempts)
         pool.counters.add(.requestsActive)
         do {
-            let place = try pool.attempt(self, isFresh: needsFreshConnection)
+            let place = try pool.attempt(self, isFresh: isFresh)
             upstream = place.upstream
             place.upstream.assign(self)
             if place.isReady { return upstreamConnected(place.upstream) }
@@ -175,7 +180,6 @@ extension Exchange {
                 proxy.loop.timers.arm(timer, at: dueAt)
             }
         } catch {
-            if !error.isExhaustion { pool.counters.add(.connectFailures) }
             attemptFailed(error.isExhaustion ? .exhausted : .connect)
         }
     }
@@ -193,6 +197,25 @@ extension Exchange {
     var isRepeatable: Bool {
         // A pattern, since `==` of another module's enum is a call through a witness table.
         if case .none = head.framing { head.method.isSafe } else { false }
+    }
+
+    // MARK: Letting go
+
+    /// The answer is complete: its connection may be used again.
+    func release(_ upstream: Upstream) {
+        self.upstream = nil
+        settlePermit()
+        upstream.release(isRequestComplete: isRequestComplete)
+    }
+
+    /// Ends the attempts under way, whatever they have come to.
+    func dropUpstream() {
+        if rival != nil { dropRival(.cancelled) }
+        if upstream == nil { return settlePermit() }
+        let dropped = upstream
+        upstream = nil
+        settlePermit()
+        dropped?.close()
     }
 
     // MARK: The permit
@@ -217,6 +240,15 @@ extension Exchange {
             if places.contains(.retryInShadow) { governor.retryEndedInShadow() }
             if places.contains(.requestInShadow) { governor.leaveInShadow() }
         }
+    }
+
+    /// Ends an attempt that another one follows: what is a retry's of the cluster's places is the
+    /// next one's.
+    func settlePermitForNext() {
+        let next = ticket.places.intersection([.retry, .retryInShadow])
+        ticket.places.subtract(next)
+        settlePermit()
+        ticket.places.formUnion(next)
     }
 
     /// Gives the attempt's permit back, if there is one, and says how the attempt ended.

@@ -35,6 +35,8 @@ final class H1Upstream: Connection {
     /// Bytes of a body's rest from which moving it costs less than reading it.
     private static let leastMove = 32 << 10
     static let maxFields = 200
+    /// Interim heads before an answer: more of them are no help to anybody.
+    static let mostInterimHeads = 16
     private static let headLimits = HeadLimits(
         maxBytes: 64 << 10, maxFields: maxFields, maxTargetBytes: 0)
 
@@ -54,6 +56,7 @@ final class H1Upstream: Connection {
     private var exchange: Exchange? { assigned?.object }
     private var incoming = ByteQueue()
     private var headSeen = 0
+    private var interimHeads = 0
     private var timer: TimerID
     private var countedBytesSent: UInt64 = 0
     var writer = H1BodyWriter()
@@ -94,6 +97,7 @@ final class H1Upstream: Connection {
         isHeadComplete = false
         isResponseComplete = false
         headSeen = 0
+        interimHeads = 0
         mayPersist = true
         readLimit = StreamContext.readBufferSize
         guard state == .idle else { return }
@@ -108,7 +112,6 @@ final class H1Upstream: Connection {
         guard state == .connecting, tls == nil else { return super.ready(events) }
         guard !events.isDisjoint(with: [.writable, .hungUp]) else { return }
         if Socket.pendingError(fd) != nil || events.contains(.hungUp) {
-            pool.counters.add(.connectFailures)
             return fail(.connect)
         }
         if let version = pool.proxyProtocol, let exchange {
@@ -129,7 +132,6 @@ final class H1Upstream: Connection {
     }
 
     private func handshakeFailed(_ reason: String) {
-        pool.counters.add(.connectFailures)
         pool.tellHandshakeFailure(reason, now: context.loop.now)
         fail(.connect)
     }
@@ -145,9 +147,7 @@ final class H1Upstream: Connection {
 
     override func timerFired() {
         switch state {
-        case .connecting:
-            pool.counters.add(.connectTimeouts)
-            fail(.connectTimeout)
+        case .connecting: fail(.connectTimeout)
         case .idle: close()
         case .busy, .tunnel, .closed: break
         }
@@ -289,6 +289,11 @@ final class H1Upstream: Connection {
             let length = proxy.responseHead.length
             let message = bytes.part(0, length)
             if proxy.responseHead.isInterim {
+                interimHeads += 1
+                guard interimHeads <= Self.mostInterimHeads else {
+                    fail(.malformed)
+                    return bytes.count
+                }
                 exchange.upstreamInterim(message)
                 return length
             }

@@ -24,9 +24,6 @@ final class H2Call: Linked {
     static let firstWindow = 8 << 10
     private static let mostWindow = 256 << 10
 
-    /// Interim heads of one answer; an endpoint that sends more sends them without end.
-    private static let mostInterimHeads = 16
-
     /// A byte of the answer has come.
     private(set) var hasAnswered = false
     /// The connection had answered before.
@@ -170,30 +167,31 @@ final class H2Call: Linked {
                 guard case .complete = step else { return fail(.malformed) }
                 if proxy.responseHead.isInterim {
                     interimHeads += 1
-                    guard interimHeads <= Self.mostInterimHeads else { return fail(.malformed) }
+                    guard interimHeads <= H1Upstream.mostInterimHeads else {
+                        return fail(.malformed)
+                    }
                     return exchange.upstreamInterim(text)
                 }
                 hasHead = true
                 // An end that comes with the head is the head's: so do gRPC's failures.
                 if isEnd { proxy.responseHead.framing = .none }
-                let isComplete =
-                    switch proxy.responseHead.framing {
-                    case .none: proxy.responseHead.status != 101
-                    case .length(let length):
-                        // What follows a refused CONNECT is not counted by the session.
-                        noteLength(length)
-                    case .chunked, .untilClose: false
-                    }
+                // A call's status may follow messages of which there are none.
+                if !isEnd, proxy.responseHead.declaredLength == 0, exchange.isAnswerOfGRPC(text) {
+                    proxy.responseHead.framing = .length(0)
+                }
+                let isComplete: Bool
+                switch proxy.responseHead.framing {
+                case .none: isComplete = proxy.responseHead.status != 101
+                case .length(let length):
+                    // What follows a refused CONNECT is not counted by the session.
+                    missing = length
+                    isComplete = false
+                case .chunked, .untilClose: isComplete = false
+                }
                 exchange.upstreamHead(text, pool: connection.pool, from: me)
                 if isComplete, self.assigned != nil { exchange.upstreamEnd(trailers: [], from: me) }
             }
         }
-    }
-
-    /// Whether nothing is to come.
-    private func noteLength(_ length: Int64) -> Bool {
-        missing = length
-        return length == 0
     }
 
     func take(_ bytes: UnsafeRawBufferPointer) {

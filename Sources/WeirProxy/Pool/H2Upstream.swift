@@ -172,7 +172,6 @@ final class H2Upstream: Connection {
         }
         guard !events.isDisjoint(with: [.writable, .hungUp]) else { return }
         if Socket.pendingError(fd) != nil || events.contains(.hungUp) {
-            pool.counters.add(.connectFailures)
             return fail(.connect)
         }
         if let security {
@@ -195,7 +194,6 @@ final class H2Upstream: Connection {
     private func handshakeFailed(_ reason: String) {
         if !hasFailed {
             hasFailed = true
-            pool.counters.add(.connectFailures)
             pool.tellHandshakeFailure(reason, now: context.loop.now)
         }
         fail(.connect)
@@ -236,9 +234,7 @@ final class H2Upstream: Connection {
 
     override func timerFired() {
         switch state {
-        case .connecting:
-            pool.counters.add(.connectTimeouts)
-            fail(.connectTimeout)
+        case .connecting: fail(.connectTimeout)
         case .open: if calls.isEmpty { leave() }
         case .leaving: if isAwaited { watchLeaving() } else { close() }
         case .closed: break

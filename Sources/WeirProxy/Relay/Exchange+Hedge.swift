@@ -47,7 +47,9 @@ extension Exchange {
             return hedge.refund(takenAt: now)
         }
         tried.insert(pool.id)
-        guard case .found(let found) = cluster.search(self) else { return refundHedge() }
+        guard case .found(let found) = cluster.search(self) else {
+            return refundHedge(takenAt: now)
+        }
         let other = found.object
         let permit = Permit(
             cluster: cluster.plan.governor, endpoint: other.state.governor, startedAt: now)
@@ -59,7 +61,7 @@ extension Exchange {
         }
         guard other !== pool, let connection = rivalConnection(at: other) else {
             permit.settle(.unsent, now: now, verdicts: &proxy.verdicts)
-            return refundHedge()
+            return refundHedge(takenAt: now)
         }
         cluster.plan.counters.add(.hedges)
         other.counters.add(.attempts)
@@ -74,11 +76,12 @@ extension Exchange {
         try? pool.attempt(self, isFresh: false)
     }
 
-    private func refundHedge() {
+    /// The hedge that both budgets were charged for was not sent.
+    private func refundHedge(takenAt instant: Instant) {
         guard let route, let cluster else { return }
         let isShadow = route.rules.isHedgeShadow
-        route.rules.hedge?.refund(takenAt: now)
-        cluster.governor.use { $0.budget(isShadow: isShadow).refund(now: now) }
+        route.rules.hedge?.refund(takenAt: instant)
+        cluster.governor.use { $0.budget(isShadow: isShadow).refund(takenAt: instant) }
     }
 
     /// The connection is that of the second attempt.
@@ -89,10 +92,10 @@ extension Exchange {
 
     func rivalConnected() {
         guard let connection = rival?.upstream, let route, let cluster else { return }
-        rival?.isSent = true
         guard connection.sendHead(self, route: route, cluster: cluster) else {
             return dropRival(.unsent)
         }
+        rival?.isSent = true
         connection.endBody(trailers: [])
         connection.flush()
     }
@@ -141,6 +144,7 @@ extension Exchange {
     /// Ends the second attempt.
     func dropRival(_ outcome: AttemptOutcome) {
         guard let taken = rival.take() else { return }
+        if !taken.isSent { refundHedge(takenAt: taken.permit.startedAt) }
         let connection = taken.upstream
         taken.pool.counters.subtract(.requestsActive)
         taken.pool.state.count(outcome)

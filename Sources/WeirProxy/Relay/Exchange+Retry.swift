@@ -94,11 +94,14 @@ extension Exchange {
         // What reached nobody cannot overload anybody: one such retry is free.
         if isUnprocessed, !ticket.hasUsedFreeRetry {
             ticket.hasUsedFreeRetry = true
-        } else if !cluster.governor.use({ $0.retryBudget.withdraw(now: now) }) {
-            if !hasPlace { cluster.governor.use { $0.retryEnded() } }
-            record.retryRefusal = .budget
-            cluster.plan.counters.add(.retriesOverBudget)
-            return false
+        } else if ticket.retryPaidAt == nil {
+            guard cluster.governor.use({ $0.retryBudget.withdraw(now: now) }) else {
+                if !hasPlace { cluster.governor.use { $0.retryEnded() } }
+                record.retryRefusal = .budget
+                cluster.plan.counters.add(.retriesOverBudget)
+                return false
+            }
+            ticket.retryPaidAt = now
         }
         ticket.places.insert(.retry)
         if cluster.plan.shadowRefusal != nil { noteRetryInShadow(cluster) }
