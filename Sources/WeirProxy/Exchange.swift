@@ -271,7 +271,7 @@ final class Exchange: TimerTarget {
         guard upstream.sendHead(self, route: route, cluster: cluster) else {
             return refuse(.headTooLarge)
         }
-        ticket.retryPaidAt = nil
+        ticket.retryPaidAt = .distantPast
         let hasBegunBody = !held.isEmpty
         if hasBegunBody { upstream.sendBody(UnsafeRawBufferPointer(held.bytes)) }
         if isRequestComplete, !head.wantsUpgrade, isCurrent(upstream) {
@@ -337,7 +337,7 @@ final class Exchange: TimerTarget {
         hasResponseBegun = true
         if !held.isEmpty { dropBody() }
         touch()
-        if ticket.hasAskedBreakers { settleBreakers(isAtHead: true) }
+        if ticket.holdsProbe { settleBreakers(isAtHead: true) }
         if status == 101 { beginTunnel() }
     }
 

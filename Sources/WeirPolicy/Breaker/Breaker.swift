@@ -65,9 +65,6 @@ public final class Breaker: Sendable {
         case probe(generation: UInt32)
         /// Open: `after` is when it may close.
         case open(after: Interval)
-
-        /// It holds one of the places of a half-open breaker.
-        package var isProbe: Bool { if case .probe = self { true } else { false } }
     }
 
     /// No doubling goes beyond it.

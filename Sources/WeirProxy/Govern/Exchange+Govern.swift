@@ -164,7 +164,7 @@ extension Exchange {
         for index in breakers.indices {
             let verdict = breakers[index].breaker.use { $0.ask(now: now) }
             ticket.breakers[index] = verdict
-            ticket.hasAskedBreakers = true
+            if case .probe = verdict { ticket.holdsProbe = true }
             guard case .open(let after) = verdict else { continue }
             if breakers[index].isShadow {
                 record.wouldRefuse(.breakerOpen)
@@ -207,8 +207,8 @@ extension Exchange {
     /// Gives back what the request did not use. Called once, when it ends.
     func settleTicket() {
         givePlacesBack()
-        if let paidAt = ticket.retryPaidAt {
-            cluster?.governor.use { $0.retryBudget.refund(takenAt: paidAt) }
+        if ticket.retryPaidAt != .distantPast {
+            cluster?.governor.use { $0.retryBudget.refund(takenAt: ticket.retryPaidAt) }
         }
         if ticket.isCharged || ticket.hold != nil {
             under?.use { settleTenant($0.plan.common) }
@@ -236,16 +236,19 @@ extension Exchange {
     /// - Parameter isAtHead: an answer has only begun. That has said enough about a probe: what
     ///   follows, as in a stream, may go on for hours, and would keep the probe's place.
     func settleBreakers(isAtHead: Bool = false) {
-        guard ticket.hasAskedBreakers, let breakers = route?.rules.breakers else { return }
+        matched?.use { settle($0.rules.breakers, isAtHead: isAtHead) }
+    }
+
+    private func settle(_ breakers: [BreakerPlan], isAtHead: Bool) {
+        if breakers.isEmpty { return }
         let hasFailed: Bool? =
             switch outcome {
             case .cancelled, .unsent: isAtHead ? false : nil
             default: record.attempts == 0 ? nil : outcome.isFailure
             }
         for index in breakers.indices {
-            guard let verdict = ticket.breakers[index], verdict.isProbe || !isAtHead else {
-                continue
-            }
+            guard let verdict = ticket.breakers[index] else { continue }
+            if isAtHead { guard case .probe = verdict else { continue } }
             ticket.breakers[index] = nil
             breakers[index].breaker.use { $0.settle(verdict, isFailure: hasFailed, now: now) }
         }

@@ -26,7 +26,8 @@ struct Ticket {
     var retryAfter: Interval?
     /// What the route's and the cluster's breakers have said, until they are told what came of it.
     var breakers: [2 of Breaker.Verdict?] = [nil, nil]
-    var hasAskedBreakers = false
+    /// One of them has given a place of those that it probes with.
+    var holdsProbe = false
     /// The number under which the exchange waits, and its handle in the queue.
     var place: (waiter: UInt64, handle: UInt32) = (0, 0)
     /// Attempts that proxies before this one have made.
@@ -34,7 +35,7 @@ struct Ticket {
     /// Places of the cluster's that the attempt holds beside its permit.
     var places: AttemptPlaces = []
     /// When the cluster's budget was charged for a retry that has not been sent yet.
-    var retryPaidAt: Instant?
+    var retryPaidAt = Instant.distantPast
     /// A retry that needed no budget has been made.
     var hasUsedFreeRetry = false
     /// The request has been counted towards its cluster's retry budget.

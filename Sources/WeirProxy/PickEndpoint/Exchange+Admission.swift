@@ -163,13 +163,12 @@ extension Exchange {
         outcome = .unsent
         hedgeAt = .distantFuture
         acknowledged = 0
-        let isFresh = needsFreshConnection
-        needsFreshConnection = false
         record.attemptBegins(now)
         pool.counters.add(.attempts)
         pool.counters.add(.requestsActive)
         do {
-            let place = try pool.attempt(self, isFresh: isFresh)
+            let place = try pool.attempt(self, isFresh: needsFreshConnection)
+            needsFreshConnection = false
             upstream = place.upstream
             place.upstream.assign(self)
             if place.isReady { return upstreamConnected(place.upstream) }

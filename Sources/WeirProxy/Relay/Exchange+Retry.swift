@@ -94,7 +94,7 @@ extension Exchange {
         // What reached nobody cannot overload anybody: one such retry is free.
         if isUnprocessed, !ticket.hasUsedFreeRetry {
             ticket.hasUsedFreeRetry = true
-        } else if ticket.retryPaidAt == nil {
+        } else if ticket.retryPaidAt == .distantPast {
             guard cluster.governor.use({ $0.retryBudget.withdraw(now: now) }) else {
                 if !hasPlace { cluster.governor.use { $0.retryEnded() } }
                 record.retryRefusal = .budget

@@ -6,6 +6,7 @@ import WeirNet
 extension Exchange {
     /// An endpoint has answered with a page where a tunnel was asked for: a client of HTTP/2 would
     /// take any success for one (RFC 8441 section 5).
+    @inline(__always)
     func passesForTunnel(_ status: Int) -> Bool {
         guard head.wantsUpgrade, let downstream else { return false }
         return status / 100 == 2 && downstream.isH2
