@@ -22,7 +22,7 @@ extension Exchange {
         if connection.isEndVouched { record.isCutOff = true }
         if isStale || isUntouched(failure), !isReplay, !record.isTunnel {
             outcome = .unsent
-            settlePermitForNext()
+            settlePermit(keeping: .ofRetries)
             isReplay = true
             needsFreshConnection = isStale
             isUpstreamReady = false
@@ -84,15 +84,16 @@ extension Exchange {
 
     /// No answer in the time that the attempt, the route or the client gives.
     func attemptTimedOut() {
-        pool?.counters.add(.failedTimeout)
         if hasResponseBegun {
             // Where the client may still speak, as in a call of gRPC, it is not the endpoint alone
             // that is silent.
             let isEndpoints = isRequestComplete || upstream?.isBehind ?? false
+            if isEndpoints { pool?.counters.add(.failedTimeout) }
             outcome = isEndpoints ? .timeout : .cancelled
             record.endedBy = isEndpoints ? .upstream : .weir
             return refuse(.upstreamTimeout)
         }
+        pool?.counters.add(.failedTimeout)
         // A client in a hurry says nothing about the endpoint.
         let isClientsDeadline = ticket.deadline <= now
         outcome = isClientsDeadline ? .cancelled : .timeout
@@ -101,7 +102,10 @@ extension Exchange {
             upstream.giveUp(isClients: isClientsDeadline)
         }
         settlePermit()
-        if now < dueAt, retries(after: .perTryTimeout, isUnprocessed: false) { return }
+        if now < dueAt {
+            if rival != nil { return promoteRival(outcome) }
+            if retries(after: .perTryTimeout, isUnprocessed: false) { return }
+        }
         if !isClientsDeadline { record.endedBy = .upstream }
         refuse(isClientsDeadline ? .deadline : .upstreamTimeout)
     }
@@ -112,7 +116,7 @@ extension Exchange {
         var status = answer
         if isAnswerOfGRPC(bytes) {
             guard let said = statusOfCall(bytes) else {
-                record.call = .open
+                record.call = .open(isBounded: proxy.responseHead.declaredLength >= 0)
                 outcome = .cancelled
                 matched?.use { permit?.begun(tempo: $0.rules.tempo, now: now) }
                 return false
@@ -134,7 +138,7 @@ extension Exchange {
         record.call = .none
         self.upstream = nil
         outcome = judged
-        settlePermitForNext()
+        settlePermit(keeping: .ofRetries)
         upstream.close()
         return true
     }
@@ -169,7 +173,7 @@ extension Exchange {
         if refusal == .clientTooSlow { head.isPersistent = false }
         dropUpstream()
         guard !hasResponseBegun else {
-            if endCall(with: refusal) { return finish() }
+            if cutCallOff(refusal) { return finish() }
             // Only a broken connection tells the client that this is not the response's end.
             let downstream = self.downstream
             report()

@@ -41,7 +41,7 @@ extension Exchange {
     /// A byte moved: the stream is not idle.
     func touch() {
         // Once a turn is enough, however many parts of the message came in it.
-        guard hasResponseBegun, touchedAt != now, let matched else { return }
+        guard hasResponseBegun, !isDiscarding, touchedAt != now, let matched else { return }
         touchedAt = now
         proxy.loop.timers.arm(timer, at: now + matched.use { $0.idleTimeout })
     }

@@ -20,6 +20,7 @@ FAILURES = ["UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "DATA_LOS
 OTHERS = [name for name in STATUSES if name not in FAILURES]
 #: Rows alone: with this interval nothing is compared while a test runs, however slow the machine.
 OUTLIER = {"consecutive_5xx": 5, "base_ejection_time": "60s", "interval": "1h"}
+IMPATIENT = [forward(idle_timeout=f"{int(patience(300))}ms", timeout="60s")]
 
 
 def settings(*behind, routes=None, policies=None, **options):
@@ -276,8 +277,7 @@ def test_a_call_that_is_cut_off_is_told_so(weir, http2_upstream):
         call.data(MESSAGE, end=False)
         call.reset(CANCEL) if call.path == "/reset" else over.wait(patience(30))
 
-    routes = [forward(idle_timeout="100ms", timeout="60s")]
-    running = weir(settings(http2_upstream(answer), routes=routes))
+    running = weir(settings(http2_upstream(answer), routes=IMPATIENT))
     cases = {"/reset": ("14", "UNAVAILABLE", "upstream_reset"), "/idle": ("4", "DEADLINE_EXCEEDED", "upstream_timeout")}
     with Http2Client(running.edge) as client:
         for path, (status, name, reason) in cases.items():
@@ -421,13 +421,13 @@ def test_where_both_may_speak_silence_is_not_the_endpoints(weir, http2_upstream,
     """It is where the endpoint has the whole request, or takes no more of it."""
     silent = http2_upstream(lambda call: call.head([(":status", "200"), *CALL[:1]]), early=True, windows=False)
     good = http2_upstream(lambda call: after_message(call, [("grpc-status", "0")]), early=True)
-    routes = [forward(idle_timeout="100ms", timeout="60s")]
-    running = weir(settings(silent, good, routes=routes, outlier_detection=OUTLIER))
+    running = weir(settings(silent, good, routes=IMPATIENT, outlier_detection=OUTLIER))
     while len(silent.requests) < 7 and state(running, silent) == "available":
         with Http2Client(running.edge) as client:
             stream = client.request("POST", "/", CALL, body, end=is_whole)
             assert client.until(lambda: stream.is_over)
-    assert state(running, silent) == found
+    failed = running.total("upstream_failures_total", reason="timeout") > 0
+    assert (state(running, silent), failed) == (found, found == "ejected")
     cut = running.wait_log(5, lambda line: line["reason"])
     ended_by = "upstream" if found == "ejected" else "weir"
     assert {(line["reason"], line["ended_by"]) for line in cut} == {("upstream_timeout", ended_by)}

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from harness import forward, listener, ok, patience, until
+from harness import cluster, configuration, forward, listener, ok, patience, until
 from harness.http2 import (
     CANCEL,
     DATA,
@@ -174,6 +174,29 @@ def test_early_hints_are_forwarded_at_once(pair):
         go.set()
         assert client.read(stream).status == 200
         assert [hint.status for hint in stream.interim] == [103, 103]
+
+
+def test_hints_and_the_trailers_of_others_are_kept_apart(weir, http2_upstream):
+    """All heads of a worker are gathered in one place; here they come within one turn of its loop."""
+    behind = http2_upstream(lambda call: None, early=True)
+    made = configuration([cluster("main", behind, http2=True)], [forward()], runtime={"workers": 1})
+    running = weir(made)
+    with Http2Client(running.edge) as client:
+        streams = [client.request(path="/hinted"), client.request(path="/trailed")]
+        behind.wait_requests(2)
+        hinted, trailed = sorted(behind.requests, key=lambda call: call.path)
+        connection, pieces = hinted.connection, []
+        connection.send, send = pieces.append, connection.send
+        trailed.respond(body=b"body", trailers=[("x-sum", "secret")])
+        for number in range(3):
+            hinted.interim(103, [("link", f"</{number}>")])
+        hinted.respond(body=b"last")
+        connection.send = send
+        send(b"".join(pieces))
+        first, second = (client.read(stream) for stream in streams)
+        assert [interim.one("link") for interim in first.interim] == ["</0>", "</1>", "</2>"]
+        assert (first.status, first.body, first.trailers) == (200, b"last", [])
+        assert (second.body, second.trailers) == (b"body", [("x-sum", "secret")])
 
 
 def test_expect_continue_is_asked_of_the_endpoint(pair):

@@ -4,8 +4,10 @@ import itertools
 import threading
 import time
 
+import pytest
+
 from harness import cluster, configuration, forward, patience, until
-from harness.http2 import REFUSED_STREAM, Http2Client
+from harness.http2 import CANCEL, ENHANCE_YOUR_CALM, INTERNAL_ERROR, REFUSED_STREAM, Http2Client
 
 CALL = ("content-type", "application/grpc")
 
@@ -74,13 +76,14 @@ def test_each_call_that_waits_in_vain_for_a_connection_is_counted(weir, http2_up
     assert running.wait_total(5, "upstream_failures_total", reason="connect_timeout") == 5
 
 
-def test_clients_that_wait_no_longer_than_they_said_do_no_harm(weir, http2_upstream):
+@pytest.mark.parametrize("count", [20, 90])
+def test_clients_that_wait_no_longer_than_they_said_do_no_harm(weir, http2_upstream, count):
     """They reset their calls when their deadlines pass, as weir does in the same moment."""
     running = weir(settings(http2_upstream(lambda call: call.wait_reset())))
     with Http2Client(running.edge) as client:
         for _ in range(20):
             fields = [CALL, ("te", "trailers"), ("grpc-timeout", "60m")]
-            streams = [client.request("POST", "/late", fields) for _ in range(20)]
+            streams = [client.request("POST", "/late", fields) for _ in range(count)]
             # They have come when this is answered; from then on they have so long.
             assert client.ping()
             time.sleep(0.06)
@@ -88,3 +91,34 @@ def test_clients_that_wait_no_longer_than_they_said_do_no_harm(weir, http2_upstr
                 client.cancel(stream)
         assert client.ping() and not client.goaways
     assert running.total("downstream_http2_floods_total") == 0
+
+
+def test_a_deadline_is_no_licence_to_reset(weir, http2_upstream):
+    """However near it is, who gives a call up before it pays for that."""
+    go = threading.Event()
+    running = weir(settings(http2_upstream(lambda call: go.wait(patience(30)))))
+    with Http2Client(running.edge) as client:
+        fields = [CALL, ("te", "trailers"), ("grpc-timeout", "1S")]
+        for _ in range(4):
+            streams = [client.request("POST", "/late", fields) for _ in range(90)]
+            if not client.ping():
+                break
+            for stream in streams:
+                client.cancel(stream)
+        client.expect_close(ENHANCE_YOUR_CALM)
+    go.set()
+
+
+def test_an_answer_that_is_shorter_than_it_says_has_no_end(weir, http2_upstream):
+    """Trailers in place of its rest would make it one that breaks HTTP's rules."""
+
+    def answer(call):
+        call.head([(":status", "200"), CALL, ("content-length", "100")])
+        call.data(b"\0\0\0\0\1x", end=False)
+        call.reset(CANCEL)
+
+    running = weir(settings(http2_upstream(answer)))
+    with Http2Client(running.edge) as client:
+        stream = client.get("/", [CALL, ("te", "trailers")], method="POST")
+        assert (stream.reset, stream.trailers) == (INTERNAL_ERROR, [])
+    assert "grpc_status" not in running.wait_log(1)[0]

@@ -184,13 +184,16 @@ private struct Failing {
         let budget = budget()
         budget.deposit(20, at: 5)
         #expect(budget.withdraw(9, at: 5.4) == 2)
-        budget.refund(now: .at(7))
+        budget.refund(takenAt: .at(5.4))
         #expect(budget.withdraw(9, at: 7) == 1)
         budget.refund(takenAt: .at(7))
         // Nothing is counted in that slot any more.
         budget.refund(takenAt: .at(7))
         #expect(budget.withdraw(9, at: 7.6) == 1)
-        for _ in 0..<100 { budget.refund(now: .at(8)) }
+        for _ in 0..<100 {
+            budget.refund(takenAt: .at(5.4))
+            budget.refund(takenAt: .at(7.6))
+        }
         #expect(budget.counts(now: .at(8)).retries == 0)
         // The last second had no request: of what is in the bucket one retry is left.
         #expect(budget.withdraw(9, at: 8) == 1)
@@ -226,7 +229,7 @@ private struct Failing {
                 for now in [Int64.min, -1, 0, 1, .max] {
                     budget.deposit(now: Instant(nanoseconds: now))
                     _ = budget.withdraw(now: Instant(nanoseconds: now))
-                    budget.refund(now: Instant(nanoseconds: now))
+                    budget.refund(takenAt: Instant(nanoseconds: now))
                 }
             }
         }
@@ -345,11 +348,7 @@ private struct Failing {
                     let takenAt = retries[unsent]
                     guard now - takenAt < 10 * second else { continue }
                     retries.remove(at: unsent)
-                    if chance.below(2) == 0 {
-                        budget.refund(now: instant)
-                    } else {
-                        budget.refund(takenAt: Instant(nanoseconds: takenAt))
-                    }
+                    budget.refund(takenAt: Instant(nanoseconds: takenAt))
                 }
             }
         }

@@ -1,6 +1,8 @@
 // What a call of gRPC says of itself.
 
 import Testing
+import WeirNet
+import WeirPolicy
 import WeirTime
 
 @testable import WeirProxy
@@ -21,6 +23,29 @@ import WeirTime
 
     @Test func `the longest has no end`() {
         #expect(timeout("99999999H") == .max)
+    }
+
+    @Test func `an answer of which a part found no memory is reset, and gives its own back`() throws
+    {
+        let stand = try Stand { $0.requestBuffer = 0 }
+        let client = try stand.client()
+        // No windows for bodies; a POST to /, of `application/grpc`, that ends with its head.
+        client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        client.send([0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0])
+        let block = [0x83, 0x86, 0x84, 0x41, 1, 0x61, 0x5F, 16] + Array("application/grpc".utf8)
+        client.send([0, 0, UInt8(block.count), 1, 5, 0, 0, 0, 1] + block)
+        let origin = try stand.accept()
+        _ = try stand.readHead(origin)
+        stand.proxy.context.pool.limit = 0
+        origin.send(
+            "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\n"
+                + "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n")
+        let reset: [UInt8] = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 2]
+        try stand.turn(until: "the stream is reset") {
+            client.received.firstRange(of: reset) != nil
+        }
+        #expect(stand.proxy.context.pool.bytesInUse == 0)
+        #expect(stand.refusals(.resourceExhausted) == 1)
     }
 
     @Test(arguments: [

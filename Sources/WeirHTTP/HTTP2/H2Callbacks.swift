@@ -25,6 +25,8 @@ struct H2Callbacks: @unchecked Sendable {
         nghttp2_option_set_no_auto_window_update(options, 1)
         nghttp2_option_set_no_closed_streams(options, 1)
         nghttp2_option_set_max_outbound_ack(options, Self.mostAcknowledgements)
+        // What resets cost is charged to the session's budget, which knows their reasons.
+        nghttp2_option_set_stream_reset_rate_limit(options, .max, .max)
         // Frames of unknown types are ignored, but counted.
         for type in UInt8(0x0A)...UInt8.max {
             nghttp2_option_set_user_recv_extension_type(options, type)

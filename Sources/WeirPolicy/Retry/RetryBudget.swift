@@ -128,17 +128,6 @@ public final class RetryBudget: Sendable {
         return false
     }
 
-    /// Gives back what was taken for one that was never sent. Where it was taken longer than a
-    /// window ago, say how long: `refund(takenAt:)`.
-    public func refund(now: Instant) {
-        let slot = slot(of: now)
-        // The oldest first: what stays counted is then never older than what was really spent.
-        for age in (0...UInt32(Self.slots)).reversed() where subtract(slot &- age) {
-            putBack()
-            return
-        }
-    }
-
     /// Gives back what was taken at an instant for one that was never sent.
     public func refund(takenAt instant: Instant) {
         if subtract(slot(of: instant)) { putBack() }

@@ -114,7 +114,11 @@ final class H2Downstream: DownstreamConnection {
                 take(UnsafeRawBufferPointer(start: context.readBuffer, count: count))
                 readsBodies = bodyBytes > count / 2
             case .wouldBlock: return
-            case .endOfStream, .failed: return close()
+            case .endOfStream:
+                // A fault that came just before has its answer, and is counted with it.
+                if streams.isEmpty { pump() }
+                return close()
+            case .failed: return close()
             }
         }
     }

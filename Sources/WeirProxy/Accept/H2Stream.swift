@@ -172,8 +172,10 @@ final class H2Stream: Linked {
     /// Its client has said how long it waits, and does no longer: weir would have ended it in this
     /// moment, too.
     var isOverdue: Bool {
-        guard let deadline = exchange?.ticket.deadline else { return false }
-        return deadline <= connection.object.now + Self.promptness
+        guard let exchange, exchange.ticket.deadline < .distantFuture else { return false }
+        let left = exchange.ticket.deadline - connection.object.now
+        let wait = exchange.ticket.deadline - exchange.record.headAt
+        return left <= min(Self.promptness, Interval(nanoseconds: wait.nanoseconds / 8))
     }
 
     private func resetUnread() {
@@ -223,16 +225,20 @@ final class H2Stream: Linked {
         }
     }
 
-    /// Sends the gathered fields as an interim answer's head.
+    /// An interim answer may be sent now: however many come at once, one waits in a stream.
     ///
     /// - Parameter isContinue: the client waits for it. What only informs is not kept for one that
     ///   does not read.
-    func inform(isContinue: Bool) {
-        // However many come at once, one waits in a stream.
+    func takesInterim(isContinue: Bool) -> Bool {
         if isWritten { connection.use { $0.pump() } }
-        let isWelcome = connection.use { $0.queuedBytes == 0 } && !isWritten
-        guard !isOver, isWelcome || isContinue && !hasContinued else { return }
-        if isContinue { hasContinued = true }
+        guard !isOver else { return false }
+        if !isWritten, connection.use({ $0.queuedBytes == 0 }) { return true }
+        defer { if isContinue { hasContinued = true } }
+        return isContinue && !hasContinued
+    }
+
+    /// Sends the gathered fields as an interim answer's head.
+    func inform() {
         connection.use {
             $0.inform(id)
             $0.willSettle(self)
@@ -254,10 +260,12 @@ final class H2Stream: Linked {
         }
     }
 
-    /// Ends the answer.
-    func end(trailers: [UInt8]) {
-        guard !isOver, output.end(trailers: trailers) else { return }
+    /// Ends the answer; `false` where it has been ended, or a part of it is missing.
+    @discardableResult
+    func end(trailers: [UInt8]) -> Bool {
+        guard !isOver, output.end(trailers: trailers) else { return false }
         connection.use { $0.hasWritten(self) }
+        return true
     }
 
     /// The client has not taken all that was sent.

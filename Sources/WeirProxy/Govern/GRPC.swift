@@ -141,12 +141,14 @@ extension Exchange {
         outcome = status < 500 ? .success : .serverError(status: status)
     }
 
-    /// Ends a call's answer that is cut off after its head in a call's own words; `false` where it
-    /// is none of a call.
-    func endCall(with refusal: Refusal) -> Bool {
-        guard case .open = record.call, let downstream else { return false }
+    /// Ends a call's answer that is cut off after its head in a call's own words; `false` where
+    /// that cannot be, or it is none of a call.
+    func cutCallOff(_ refusal: Refusal) -> Bool {
+        // One that were shorter than its head says would be none.
+        guard case .open(isBounded: false) = record.call, let downstream,
+            downstream.cutOff(trailers: { GRPC.trailers(for: refusal, self) })
+        else { return false }
         record.call = .ended(refusal.grpcStatus)
-        downstream.endBody(trailers: GRPC.trailers(for: refusal, self))
         return true
     }
 

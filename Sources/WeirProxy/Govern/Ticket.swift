@@ -49,6 +49,8 @@ struct AttemptPlaces: OptionSet {
     static let retry = AttemptPlaces(rawValue: 1)
     /// One of them where they are a shadow.
     static let retryInShadow = AttemptPlaces(rawValue: 2)
+    /// What a retry holds, as does the attempt that takes its place.
+    static let ofRetries: AttemptPlaces = [.retry, .retryInShadow]
     /// One under the cluster's limits in shadow mode.
     static let requestInShadow = AttemptPlaces(rawValue: 4)
 }

@@ -230,10 +230,12 @@ extension Exchange {
     }
 
     /// The attempt under way has ended, or the retry has come to nothing while it waited.
-    func givePlacesBack() {
-        let places = ticket.places
+    ///
+    /// - Parameter kept: what the next attempt holds.
+    func givePlacesBack(keeping kept: AttemptPlaces = []) {
+        let places = ticket.places.subtracting(kept)
         guard !places.isEmpty else { return }
-        ticket.places = []
+        ticket.places.formIntersection(kept)
         cluster?.governor.use { governor in
             if places.contains(.retry) { governor.retryEnded() }
             if places.contains(.retryInShadow) { governor.retryEndedInShadow() }
@@ -241,23 +243,16 @@ extension Exchange {
         }
     }
 
-    /// Ends an attempt that another one follows: what is a retry's of the cluster's places is the
-    /// next one's.
-    func settlePermitForNext() {
-        let next = ticket.places.intersection([.retry, .retryInShadow])
-        ticket.places.subtract(next)
-        settlePermit()
-        ticket.places.formUnion(next)
-    }
-
     /// Gives the attempt's permit back, if there is one, and says how the attempt ended.
-    func settlePermit() {
+    ///
+    /// - Parameter kept: places that an attempt which follows takes over.
+    func settlePermit(keeping kept: AttemptPlaces = []) {
         guard let settled = permit.take() else { return }
         target?.use {
             $0.counters.subtract(.requestsActive)
             $0.state.count(outcome)
         }
-        givePlacesBack()
+        givePlacesBack(keeping: kept)
         settled.settle(outcome, now: now, verdicts: &proxy.verdicts)
     }
 }

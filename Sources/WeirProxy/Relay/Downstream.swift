@@ -88,7 +88,7 @@ enum Downstream {
     func endBody(trailers: [UInt8]) {
         switch self {
         case .h1(let connection): connection.use { $0.writer.end(trailers: trailers, to: $0) }
-        case .h2(let stream): stream.use { $0.end(trailers: trailers) }
+        case .h2(let stream): stream.use { _ = $0.end(trailers: trailers) }
         }
     }
 
@@ -110,6 +110,13 @@ enum Downstream {
             return nil
         }
         return connection.object
+    }
+
+    /// Ends an answer of HTTP/2 that is cut off with trailers of weir's own; `false` where they
+    /// cannot be sent.
+    func cutOff(trailers: () -> [UInt8]) -> Bool {
+        guard case .h2(let stream) = self else { return false }
+        return stream.use { $0.end(trailers: trailers()) }
     }
 
     /// The client has not taken all that was sent.

@@ -137,6 +137,8 @@ extension Exchange {
         target = Borrowed(taken.pool)
         isUpstreamReady = taken.isSent
         outcome = taken.isSent ? .cancelled : .unsent
+        // It is like a retry from now on, in what it has cost as well.
+        if !taken.isSent { ticket.retryPaidAt = taken.permit.startedAt }
         permit = taken.takePermit()
         if let route { armResponseTimer(route) }
     }

@@ -60,10 +60,6 @@ extension Exchange {
     func retries(
         after condition: RetryConditions, isUnprocessed: Bool, retryAfter: Interval? = nil
     ) -> Bool {
-        if rival != nil {
-            promoteRival(outcome)
-            return true
-        }
         guard let route, let rules = route.rules.retry, let cluster, !hasResponseBegun,
             !record.isTunnel
         else { return false }

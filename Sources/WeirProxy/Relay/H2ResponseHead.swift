@@ -63,11 +63,13 @@ enum H2ResponseHead {
     static func writeInterim(
         _ head: borrowing ResponseHead, _ message: UnsafeRawBufferPointer, to stream: H2Stream
     ) {
+        // Asked first: what is gathered is in a place that other streams' heads use, too.
+        guard stream.takesInterim(isContinue: head.status == 100) else { return }
         let fields = stream.fields
         fields.removeAll()
         fields.add(.status, message.part(9, 3))
         _ = addFields(head, message, FieldEdits(), isTunnel: false, to: fields)
-        stream.inform(isContinue: head.status == 100)
+        stream.inform()
     }
 
     /// Adds what is kept; returns whether a `Date` was among it.

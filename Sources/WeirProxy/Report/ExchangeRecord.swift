@@ -37,13 +37,14 @@ struct ExchangeRecord {
     /// What is known of a call of gRPC that has an answer.
     enum Call {
         case none
-        /// The answer's end will say what it came to.
-        case open
+        /// The answer's end will say what it came to; its head may say how long it is.
+        case open(isBounded: Bool)
         case ended(GRPCStatus)
     }
 
     fileprivate var startedAt = Instant.distantPast
-    fileprivate var headAt = Instant.distantPast
+    /// When the head was complete.
+    fileprivate(set) var headAt = Instant.distantPast
     fileprivate(set) var attemptAt = Instant.distantPast
     fileprivate var connectedAt = Instant.distantPast
     fileprivate var firstByteAt = Instant.distantPast
