@@ -189,14 +189,26 @@ package struct RedirectPlan: Sendable {
 
 /// Fields to drop and lines to add.
 package struct FieldEdits: Sendable {
-    /// Lower-case names of fields that the message must not keep: removed, or about to be set.
-    package var dropped: [Text] = []
+    /// Fields that the message must not keep: removed, or about to be set.
+    package var dropped: [Drop] = []
     /// `name: value CRLF` lines, ready to be written.
     package var lines = Text("")
 
     package init() {}
 
     package var isEmpty: Bool { dropped.isEmpty && lines.count == 0 }
+
+    package struct Drop: Sendable {
+        /// In lower case.
+        package var name: Text
+        /// A peer that is trusted may bring it along.
+        package var isClaim: Bool
+
+        package init(_ name: String, isClaim: Bool = false) {
+            self.name = Text(name)
+            self.isClaim = isClaim
+        }
+    }
 }
 
 /// A cluster as one worker sees it.

@@ -145,7 +145,7 @@ struct Compiler {
             idleTimeout: route.idleTimeout, requestBuffer: route.requestBuffer,
             rules: rules(of: route), salt: ledger.salt("route \(route.name)"),
             prefixLength: prefixLength, prefixRewrite: route.prefixRewrite.map { Text($0) },
-            requestEdits: Self.edits(route.requestHeaders),
+            requestEdits: requestEdits(route.requestHeaders),
             responseEdits: Self.edits(route.responseHeaders),
             counters: registry.route(route.name, worker: worker))
     }
@@ -161,10 +161,21 @@ struct Compiler {
 
     private static func edits(_ edits: HeaderEdits) -> FieldEdits {
         var plan = FieldEdits()
-        plan.dropped = edits.remove.map { Text($0.lowercased()) }
-        plan.dropped += edits.set.map { Text($0.name) }
+        plan.dropped = edits.remove.map { FieldEdits.Drop($0.lowercased()) }
+        plan.dropped += edits.set.map { FieldEdits.Drop($0.name) }
         let lines = (edits.set + edits.add).map { "\($0.name): \($0.value)\r\n" }
         plan.lines = Text(lines.joined())
+        return plan
+    }
+
+    /// Strangers do not name the class of their requests, to a weir behind this one either.
+    private func requestEdits(_ edits: HeaderEdits) -> FieldEdits {
+        var plan = Self.edits(edits)
+        if let name = configuration.priorities.requestHeader?.lowercased() {
+            for spelling in [name, String(name.map { $0 == "-" ? "_" : $0 })] {
+                plan.dropped.append(FieldEdits.Drop(spelling, isClaim: true))
+            }
+        }
         return plan
     }
 

@@ -226,8 +226,19 @@ def test_nobody_makes_himself_important(weir, upstream, gate):
     made = priorities(behind, gate)
     made["listeners"] = [listener()]
     running = weir(made)
-    assert running.get(headers=["x-priority: critical"]).status == 200
+    claims = ["X-Priority: critical", "x_priority: critical", "x-priorities: all"]
+    assert running.get(headers=claims).status == 200
     assert running.wait_log(1)[0]["priority"] == "default"
+    names = {name for name, _ in behind.requests[0].fields}
+    assert "x-priorities" in names and not names & {"x-priority", "x_priority"}, "nor behind this one"
+
+
+def test_a_trusted_proxys_class_is_passed_on(weir, upstream, gate):
+    behind = upstream(gate.answer)
+    gate.open.set()
+    running = weir(priorities(behind, gate))
+    assert running.get(headers=["x-priority: critical"]).status == 200
+    assert behind.requests[0].one("x-priority") == "critical"
 
 
 def test_a_deadline_is_carried_on_and_kept(weir, upstream, gate):

@@ -335,7 +335,7 @@ extension FieldEdits {
     /// The edits of `remove` and `set`, as the compiler makes them.
     init(remove: [String] = [], set: [(String, String)] = []) {
         self.init()
-        dropped = (remove + set.map(\.0)).map { Text($0) }
+        dropped = (remove + set.map(\.0)).map { Drop($0) }
         lines = Text(set.map { "\($0.0): \($0.1)\r\n" }.joined())
     }
 }

@@ -121,7 +121,7 @@ enum H1RequestHead {
         var run = FieldRun(head.fields)
         for index in 0..<head.fields.count {
             let field = head.fields[index]
-            if !keeps(field, isTrusted) || mayDrop && edits.drop(field, message) {
+            if !keeps(field, isTrusted) || mayDrop && edits.drop(field, message, isTrusted) {
                 run.skip(index, of: head.fields, message, &out)
             }
         }
@@ -283,17 +283,21 @@ struct FieldRun {
 }
 
 extension FieldEdits {
-    /// The route removes or sets this field.
-    func drop(_ field: Field, _ message: UnsafeRawBufferPointer) -> Bool {
+    /// The route removes or sets this field, or it is a claim of somebody who is not trusted.
+    func drop(
+        _ field: Field, _ message: UnsafeRawBufferPointer, _ isTrusted: Bool = true
+    ) -> Bool {
         let name = message[nameOf: field]
-        return dropped.contains { Bytes.areEqual(name, ignoringCase: $0.bytes) }
+        return dropped.contains {
+            !($0.isClaim && isTrusted) && Bytes.areEqual(name, ignoringCase: $0.name.bytes)
+        }
     }
 
     /// The route removes or sets the field of this name, which is in lower case.
     @inline(__always)
     func drop(_ name: StaticString) -> Bool {
         if dropped.isEmpty { return false }
-        return dropped.contains { Bytes.areEqual($0.bytes, name.bytes) }
+        return dropped.contains { !$0.isClaim && Bytes.areEqual($0.name.bytes, name.bytes) }
     }
 }
 

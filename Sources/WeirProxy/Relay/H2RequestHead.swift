@@ -81,7 +81,9 @@ enum H2RequestHead {
         let mayDrop = !edits.dropped.isEmpty
         for index in 0..<head.fields.count {
             let field = head.fields[index]
-            if !H1RequestHead.keeps(field, isTrusted) || mayDrop && edits.drop(field, message) {
+            if !H1RequestHead.keeps(field, isTrusted)
+                || mayDrop && edits.drop(field, message, isTrusted)
+            {
                 continue
             }
             let name = message[nameOf: field]
