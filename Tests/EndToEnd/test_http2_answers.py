@@ -185,6 +185,7 @@ def test_hints_and_the_trailers_of_others_are_kept_apart(weir, http2_upstream):
         streams = [client.request(path="/hinted"), client.request(path="/trailed")]
         behind.wait_requests(2)
         hinted, trailed = sorted(behind.requests, key=lambda call: call.path)
+        assert hinted.connection is trailed.connection
         connection, pieces = hinted.connection, []
         connection.send, send = pieces.append, connection.send
         trailed.respond(body=b"body", trailers=[("x-sum", "secret")])

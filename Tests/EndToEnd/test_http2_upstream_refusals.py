@@ -101,7 +101,7 @@ def test_a_deadline_is_no_licence_to_reset(weir, http2_upstream):
     go = threading.Event()
     running = weir(settings(http2_upstream(lambda call: go.wait(patience(30)))))
     with Http2Client(running.edge) as client:
-        fields = [CALL, ("te", "trailers"), ("grpc-timeout", "1S")]
+        fields = [CALL, ("te", "trailers"), ("grpc-timeout", f"{int(patience(5))}S")]
         for _ in range(4):
             streams = [client.request("POST", "/late", fields) for _ in range(90)]
             if not client.ping():

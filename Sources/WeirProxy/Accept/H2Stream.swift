@@ -232,9 +232,10 @@ final class H2Stream: Linked {
     func takesInterim(isContinue: Bool) -> Bool {
         if isWritten { connection.use { $0.pump() } }
         guard !isOver else { return false }
-        if !isWritten, connection.use({ $0.queuedBytes == 0 }) { return true }
-        defer { if isContinue { hasContinued = true } }
-        return isContinue && !hasContinued
+        let isFree = !isWritten && connection.use { $0.queuedBytes == 0 }
+        guard isFree || isContinue && !hasContinued else { return false }
+        if isContinue { hasContinued = true }
+        return true
     }
 
     /// Sends the gathered fields as an interim answer's head.
