@@ -285,11 +285,13 @@ final class H2Stream: Linked {
     }
 
     /// The answer cannot be completed.
-    func abort() {
+    func abort() { abort(hasAnswered ? .internalError : .cancel) }
+
+    private func abort(_ code: H2Code) {
         exchange = nil
         guard !isOver else { return }
         isOver = true
-        connection.use { $0.reset(id, hasAnswered ? .internalError : .cancel) }
+        connection.use { $0.reset(id, code) }
     }
 
     /// The exchange has done what it could.
@@ -420,12 +422,8 @@ final class H2Stream: Linked {
     /// Ends the stream for its client's pace.
     func cutOff() {
         let ended = exchange
-        exchange = nil
-        // Before the exchange ends it in words that would put the blame elsewhere.
-        if !isOver {
-            isOver = true
-            connection.use { $0.reset(id, .enhanceYourCalm) }
-        }
+        // Before the exchange does so, in words that would put the blame elsewhere.
+        abort(.enhanceYourCalm)
         ended?.downstreamTooSlow()
     }
 }

@@ -138,7 +138,7 @@ extension Exchange {
     /// A call's answer has ended, and says what it is worth.
     func endCall(_ trailers: [UInt8]) {
         let status = note(trailers.withUnsafeBytes { GRPC.status($0) })
-        outcome = status < 500 ? .success : .serverError(status: status)
+        outcome = AttemptOutcome(status: status, retryAfter: nil)
     }
 
     /// Ends a call's answer that is cut off after its head in a call's own words; `false` where
