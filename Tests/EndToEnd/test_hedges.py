@@ -7,6 +7,7 @@ import time
 import pytest
 
 from harness import cluster, configuration, forward, ok, patience, until
+from harness.client import ask_hedged
 from harness.nobody import never_connecting
 
 
@@ -28,16 +29,7 @@ def test_a_slow_attempt_is_hedged_and_the_first_answer_is_heard(weir, upstream):
         )
     )
     try:
-        with running.client() as client:
-            # Hedges are a share of all requests: these earn a few.
-            for _ in range(60):
-                client.request()
-                assert client.read().body == b"quick"
-            # Of two in turn, one begins at the slow endpoint.
-            for _ in range(2):
-                client.request(path="/slow")
-                assert client.read().body == b"quick"
-        assert 1 <= running.total("upstream_hedges_total") <= 2
+        ask_hedged(running)
         until(lambda: running.total("upstream_requests_in_flight") == 0, "the slow attempt was cancelled")
     finally:
         release.set()

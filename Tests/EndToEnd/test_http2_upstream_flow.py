@@ -14,6 +14,7 @@ import time
 import pytest
 
 from harness import Client, cluster, configuration, forward, free_address, listener, patience, until
+from harness.client import ask_hedged
 from harness.http2 import (
     FRAME,
     INITIAL_WINDOW_SIZE,
@@ -303,14 +304,7 @@ def test_hedges_are_sent_and_the_slow_attempt_is_cancelled(weir, http2_upstream)
     slow = http2_upstream(slow_when_asked)
     quick = http2_upstream(lambda call: call.respond(body=b"quick"))
     running = weir(settings(slow, quick, route={"hedge": {"after": "50ms", "percent": 10}}))
-    with running.client() as client:
-        for _ in range(60):
-            client.request()
-            assert client.read().body == b"quick"
-        for _ in range(2):
-            client.request(path="/slow")
-            assert client.read().body == b"quick"
-    assert 1 <= running.total("upstream_hedges_total") <= 2
+    ask_hedged(running)
     calls = [call for call in slow.requests if call.path == "/slow"]
     assert calls and all(call.wait_reset() == 8 for call in calls)
     until(lambda: running.total("upstream_requests_in_flight") == 0, "none is left")

@@ -160,3 +160,13 @@ def get(address, path="/", headers=(), method="GET", body=None, host="e2e.test")
 
 
 __all__ = ["Client", "Incomplete", "Response", "exchange", "get", "parse"]
+
+
+def ask_hedged(running):
+    """Asks two endpoints in turn, one of which leaves /slow unanswered: one attempt at it is hedged, or two."""
+    with running.client() as client:
+        # Hedges are a share of all requests: these earn a few.
+        for path in ["/"] * 60 + ["/slow"] * 2:
+            client.request(path=path)
+            assert client.read().body == b"quick"
+    assert 1 <= running.total("upstream_hedges_total") <= 2
